@@ -1,0 +1,55 @@
+# Panda. `make demo` and `make test` need Go, npm and make, and nothing else.
+SHELL := /bin/sh
+GO ?= go
+BIN := bin
+LINT_VERSION := v2.15.0
+
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: engine build ## a month of believable usage of four tenants through the real doors, and what it cost
+	@$(BIN)/panda demo
+
+test: engine ## every test, on a real NATS and a real ClickHouse engine
+	$(GO) test -timeout 15m ./...
+
+check: ## formatting, vet and linters
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'check: run gofmt -w on these'; exit 1; }
+	$(GO) vet ./...
+	@test -x $(BIN)/golangci-lint-$(LINT_VERSION) || { mkdir -p $(BIN) && GOBIN=$(CURDIR)/$(BIN) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) && mv $(BIN)/golangci-lint $(BIN)/golangci-lint-$(LINT_VERSION); }
+	$(BIN)/golangci-lint-$(LINT_VERSION) run ./...
+	$(GO) mod verify
+
+race: engine ## the tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race -timeout 30m ./...
+
+FUZZTIME ?= 30s
+fuzz: ## every fuzz target for FUZZTIME (default 30s)
+	@for pkg in $$($(GO) list ./...); do \
+		for f in $$($(GO) test -list '^Fuzz' $$pkg 2>/dev/null | grep '^Fuzz'); do \
+			echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done
+
+bench: engine build ## the numbers of BENCH.md, as ratios against limits measured in the same run
+	@$(BIN)/panda bench
+
+engine: ## fetch the ClickHouse engine library into the user cache, unless it is there
+	@./deploy/fetch-engine.sh
+
+build: ## build bin/panda
+	@mkdir -p $(BIN)
+	@CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/panda ./cmd/panda
+
+generate: ## refresh golden files (look at the diff before you commit it)
+	$(GO) test ./... -run 'Golden|Rewrite|Text' -rewrite
+
+verify: engine build ## prove log = ledger = raw = rollup for the demo's data
+	@$(BIN)/panda verify --data "$${PANDA_DATA:-$${XDG_CACHE_HOME:-$$HOME/.cache}/panda/demo}"
+
+clean: ## remove bin/
+	rm -rf $(BIN)
+
+.PHONY: help demo test check race fuzz bench engine build generate verify clean

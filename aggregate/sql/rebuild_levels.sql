@@ -1,0 +1,19 @@
+-- The newest level of every name per tenant, over the kept months, as of a
+-- ledger position. Few events are samples, so their type is read first.
+SELECT
+    tenant,
+    name,
+    argMax(value, (time, seq, idx)) AS value,
+    toUnixTimestamp64Milli(max(time)) AS time_ms,
+    argMax(seq, (time, seq, idx)) AS newest_seq,
+    argMax(idx, (time, seq, idx)) AS newest_idx
+FROM
+(
+    SELECT tenant, time, seq, idx, name, value
+    FROM usage_raw FINAL
+    ARRAY JOIN mapKeys(units) AS name, mapValues(units) AS value
+    WHERE time >= fromUnixTimestamp64Milli({from_ms:Int64}, 'UTC')
+        AND seq <= {position:UInt64}
+        AND type = 'resource.sample'
+)
+GROUP BY tenant, name

@@ -1,0 +1,60 @@
+package aggregate
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/agentik-os/panda/internal/warehouse"
+	"github.com/agentik-os/panda/schemas"
+)
+
+// After returns a tenant's events in the order of the log, after a place in it,
+// at most limit of them.
+func (r *Reader) After(ctx context.Context, tenant string, seq uint64, idx uint16, limit int) ([]schemas.Accepted, error) {
+	rows, err := r.db.Query(ctx, statement("after"),
+		warehouse.Param{Name: "tenant", Value: tenant},
+		warehouse.Param{Name: "after_seq", Value: seq},
+		warehouse.Param{Name: "after_idx", Value: idx},
+		warehouse.Param{Name: "limit", Value: uint32(limit)})
+	if err != nil {
+		return nil, fmt.Errorf("read events after %d-%d: %w", seq, idx, err)
+	}
+	return scanEvents(rows, tenant, "read events")
+}
+
+// FindAny is Find without a source: everything that counts for an id, whoever
+// sent it.
+func (r *Reader) FindAny(ctx context.Context, tenant, id string) ([]schemas.Accepted, error) {
+	rows, err := r.db.Query(ctx, statement("find_any"),
+		warehouse.Param{Name: "tenant", Value: tenant},
+		warehouse.Param{Name: "event_id", Value: id},
+		warehouse.Param{Name: "limit", Value: uint32(RecentMax)})
+	if err != nil {
+		return nil, fmt.Errorf("find event: %w", err)
+	}
+	return scanEvents(rows, tenant, "find event")
+}
+
+// Sums are what the ledger says was accepted, over all tenants and all time.
+type Sums struct {
+	Calls, Tokens int64
+	Cost          schemas.Money
+}
+
+// Sums returns what the whole ledger adds up to.
+func (r *Reader) Sums(ctx context.Context) (Sums, error) {
+	rows, err := r.db.Query(ctx, statement("sums"))
+	if err != nil {
+		return Sums{}, fmt.Errorf("sum ledger: %w", err)
+	}
+	var out Sums
+	var count uint64
+	var cost string
+	if err := each(rows, func() error { return rows.Scan(&count, &out.Calls, &out.Tokens, &cost) }); err != nil {
+		return Sums{}, fmt.Errorf("sum ledger: %w", err)
+	}
+	if out.Cost, err = schemas.ParseMoney(cost); err != nil {
+		return Sums{}, fmt.Errorf("sum ledger: %w", err)
+	}
+	return out, nil
+}

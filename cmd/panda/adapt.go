@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/agentik-os/panda/ingest"
+	"github.com/agentik-os/panda/internal/eventlog"
+	"github.com/agentik-os/panda/schemas"
+)
+
+// The adapters between what the stages ask for and what internal packages give.
+// They hold no decision.
+
+// usageLog is stream USAGE as the writer and the gateway see it.
+type usageLog struct {
+	log *eventlog.Log
+	// appended is told the position of every append, for the lag.
+	appended func(seq uint64)
+}
+
+// recordBytesMax bounds what one read hands over: as many bytes as a batch of
+// rows is worth.
+const recordBytesMax = 32 << 20
+
+func (l usageLog) Append(ctx context.Context, subject, id string, data []byte) (uint64, bool, error) {
+	ack, err := l.log.Append(ctx, eventlog.Message{Subject: subject, ID: id, Data: data})
+	if err == nil {
+		l.appended(ack.Seq)
+	}
+	return ack.Seq, ack.Duplicate, err
+}
+
+func (l usageLog) Last(ctx context.Context) (uint64, error) {
+	state, err := l.log.State(ctx, schemas.StreamUsage)
+	return state.Last, err
+}
+
+func (l usageLog) Read(ctx context.Context, from uint64) (ingest.LogReader, error) {
+	reader, err := l.log.Read(ctx, eventlog.ReadConfig{Stream: schemas.StreamUsage, From: from})
+	if errors.Is(err, eventlog.ErrTruncated) {
+		return nil, errors.Join(ingest.ErrLogGap, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return usageReader{reader}, nil
+}
+
+type usageReader struct{ reader *eventlog.Reader }
+
+func (r usageReader) Next(ctx context.Context, limit int, wait time.Duration) ([]ingest.Record, error) {
+	records, err := r.reader.Next(ctx, limit, recordBytesMax, wait)
+	if errors.Is(err, eventlog.ErrTruncated) {
+		return nil, errors.Join(ingest.ErrLogGap, err)
+	}
+	out := make([]ingest.Record, len(records))
+	for i := range records {
+		out[i] = ingest.Record(records[i])
+	}
+	return out, err
+}
+
+func (r usageReader) Close() { r.reader.Close() }
+
+// writerLease is a lease of the log as the writer sees it.
+type writerLease struct{ *eventlog.Lease }
+
+func (l writerLease) Release() {
+	// The lease ends by itself when this fails; a successor only waits longer.
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = l.Lease.Release(ctx)
+}
+
+// countedLog is stream USAGE as verify sees it.
+type countedLog struct {
+	log *eventlog.Log
+	key []byte
+}
+
+func (l countedLog) Bounds(ctx context.Context) (first, last uint64, err error) {
+	state, err := l.log.State(ctx, schemas.StreamUsage)
+	return state.First, state.Last, err
+}
+
+func (l countedLog) Counts(ctx context.Context, from, to uint64, each func(seq uint64, events int) error) error {
+	const recordsMax = 4096
+	reader, err := usageLog{log: l.log}.Read(ctx, from)
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	for next := from; next <= to; {
+		records, err := reader.Next(ctx, recordsMax, time.Second)
+		if err != nil {
+			return err
+		}
+		for i := range records {
+			if records[i].Seq > to {
+				return nil
+			}
+			if err := each(records[i].Seq, ingest.EventsIn(&records[i], l.key)); err != nil {
+				return err
+			}
+			next = records[i].Seq + 1
+		}
+	}
+	return nil
+}
+
+// jobLease gives the leases of jobs.
+type jobLease struct{ log *eventlog.Log }
+
+// holdMax is how long a job waits for its lease: longer than a free one takes,
+// and short, because the one who holds it is doing the work.
+const holdMax = 2 * time.Second
+
+func (l jobLease) Hold(ctx context.Context, name string) (context.Context, func(), error) {
+	asking, stop := context.WithTimeout(ctx, holdMax)
+	defer stop()
+	lease, err := l.log.Acquire(asking, "job-"+name, "", jobLeaseTTL)
+	if err != nil {
+		if asking.Err() != nil && ctx.Err() == nil {
+			return nil, nil, fmt.Errorf("job %s runs elsewhere: %w", name, schemas.ErrConflict)
+		}
+		return nil, nil, err
+	}
+	held, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-lease.Lost():
+		case <-held.Done():
+		}
+		cancel()
+	}()
+	return held, func() { cancel(); writerLease{lease}.Release() }, nil
+}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"time"
+
+	"github.com/agentik-os/panda/ingest"
+	"github.com/agentik-os/panda/internal/api"
+	"github.com/agentik-os/panda/internal/httpapi"
+	"github.com/agentik-os/panda/internal/tenancy"
+	"github.com/agentik-os/panda/rollup"
+	"github.com/agentik-os/panda/schemas"
+)
+
+// routes fills the route table.
+func (p *pipeline) routes(usage usageLog) {
+	cursorKey := sha256.Sum256(append([]byte("cursors\x00"), p.signing...))
+	cursors := httpapi.Cursors{Key: cursorKey[:]}
+	p.gateway.Routes(p.server)
+	(&httpapi.Tenants{Registry: p.registry, Cursors: cursors}).Register(p.server)
+	(&api.API{
+		Stages:   p.stages,
+		Registry: p.registry,
+		Prices:   p.prices,
+		Position: usage.Last,
+		Submit: func(ctx context.Context, tenant string, events []schemas.Event) (uint64, error) {
+			envelope := ingest.EncodeEnvelope(nil, tenant, events, ingest.FlagImport, p.signing)
+			seq, _, err := usage.Append(ctx, schemas.EnvelopeSubject(shard, tenant), ingest.EnvelopeID(envelope), envelope)
+			return seq, err
+		},
+		Cursors: cursors,
+	}).Register(p.server)
+}
+
+// stages returns what the API asks, once it may be asked.
+func (p *pipeline) stages() (*api.Stages, error) {
+	if err := p.ready(); err != nil {
+		return nil, err
+	}
+	return &api.Stages{
+		Reader: p.reader, Live: p.live, Tables: p.store, Jobs: p.jobs, Rollup: p.worker.Position,
+		Verify: func(ctx context.Context) (rollup.Report, error) {
+			return p.verifier.Verify(ctx, rollup.VerifyOptions{}, nil)
+		},
+	}, nil
+}
+
+// gatewayConfig wires the front door.
+func (p *pipeline) gatewayConfig() ingest.GatewayConfig {
+	return ingest.GatewayConfig{
+		Key:   p.signing,
+		Shard: func(string) uint32 { return shard },
+		Admit: p.admit,
+		FindTenant: func(scope tenancy.Scope, idOrSlug string) (string, error) {
+			t, err := p.registry.Find(scope, idOrSlug)
+			return t.ID, err
+		},
+		Metrics: ingest.NewGatewayMetrics(p.metrics),
+		Logger:  p.logger.With().Str("part", "gateway").Logger(),
+	}
+}
+
+// admitRetry is what a refused client waits: long enough for a merge or an
+// expiry to free space, short enough to be soon.
+const admitRetry = 5 * time.Second
+
+// admit refuses events before the log is at risk: a disk that is filled up stops
+// the log for everybody, so it is never filled.
+func (p *pipeline) admit(tenant string) (time.Duration, error) {
+	if t, ok := p.registry.ByID(tenant); ok && (t.Status == tenancy.StatusSuspended || t.Status == tenancy.StatusDeleted) {
+		return 0, tenancy.ErrNotFound
+	}
+	if free, known := p.lag.diskFree(); known && free >= 0 && free < p.cfg.DiskFreeMin {
+		return admitRetry, fmt.Errorf("the disk of the log has %d bytes left, below disk_free_min %d: %w", free, p.cfg.DiskFreeMin, schemas.ErrUnavailable)
+	}
+	if behind := p.lag.behind(time.Now()); behind > p.cfg.LagMax {
+		return admitRetry, fmt.Errorf("the writer is %s behind, above lag_max %s: %w", behind.Round(time.Second), p.cfg.LagMax, schemas.ErrUnavailable)
+	}
+	return 0, nil
+}

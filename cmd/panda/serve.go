@@ -1,0 +1,472 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/agentik-os/panda/aggregate"
+	"github.com/agentik-os/panda/ingest"
+	"github.com/agentik-os/panda/internal/auth"
+	"github.com/agentik-os/panda/internal/eventlog"
+	"github.com/agentik-os/panda/internal/httpapi"
+	"github.com/agentik-os/panda/internal/pricelist"
+	"github.com/agentik-os/panda/internal/tenancy"
+	"github.com/agentik-os/panda/internal/warehouse"
+	"github.com/agentik-os/panda/rollup"
+	"github.com/agentik-os/panda/schemas"
+	"github.com/agentik-os/panda/schemas/prices"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/sync/errgroup"
+)
+
+// shard is the one shard of this version. Subjects, ledger and leases carry it, so
+// that more of them need no new format.
+const shard uint32 = 0
+
+const (
+	// writerLeaseTTL is how long a writer that died keeps others waiting.
+	writerLeaseTTL = 10 * time.Second
+	// jobLeaseTTL is the same for a job.
+	jobLeaseTTL = 30 * time.Second
+)
+
+// pipeline is the running system: every stage, wired. Parts are started in the
+// order of the data and stopped in the same order, so that what was taken in is
+// handed on.
+type pipeline struct {
+	cfg    Config
+	logger zerolog.Logger
+
+	metrics  *prometheus.Registry
+	log      *eventlog.Log
+	registry *tenancy.Registry
+	keys     *auth.Authenticator
+	prices   *pricelist.List
+	gateway  *ingest.Gateway
+	server   *httpapi.Server
+	adminKey auth.Secret
+	lag      *lagMonitor
+
+	db     *warehouse.DB
+	store  *ingest.Tables
+	live   *aggregate.Live
+	reader *aggregate.Reader
+	worker *rollup.Worker
+	jobs   *rollup.Jobs
+
+	verifier *rollup.Verifier
+	// signing is the key of envelopes.
+	signing []byte
+	// open is set once the parts above may be used. Until then events are taken
+	// in and acknowledged, and questions are answered 503.
+	open atomic.Bool
+
+	cancel context.CancelFunc
+	group  *errgroup.Group
+	ended  chan struct{} // closed when the group has ended; then err is set
+	err    error
+}
+
+// startPipeline opens the log, answers HTTP, and opens the warehouse behind it:
+// an acknowledgement needs the log alone. When it returns, events are taken in;
+// Counting waits for the rest.
+func startPipeline(ctx context.Context, cfg Config, logger zerolog.Logger) (_ *pipeline, err error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+		return nil, fmt.Errorf("make data directory: %w", err)
+	}
+	p := &pipeline{cfg: cfg, logger: logger, metrics: prometheus.NewRegistry(), ended: make(chan struct{})}
+	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	defer func() {
+		if err != nil {
+			p.closeParts()
+		}
+	}()
+	if err := p.openLog(ctx); err != nil {
+		return nil, err
+	}
+	// What runs, runs until Close: it does not end with the caller's context.
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	p.cancel = cancel
+	p.group, running = errgroup.WithContext(running)
+	p.group.Go(func() error { return p.registry.Run(running) })
+	if err := p.openDoors(ctx, running); err != nil {
+		cancel()
+		_ = p.group.Wait() // the reason is err
+		return nil, err
+	}
+	p.group.Go(func() error { return p.count(running) })
+	go func() {
+		p.err = p.group.Wait()
+		close(p.ended)
+	}()
+	return p, nil
+}
+
+func (p *pipeline) openLog(ctx context.Context) (err error) {
+	// The registry answers for NATS passwords, and needs the log itself first.
+	var keys atomic.Pointer[auth.Authenticator]
+	p.log, err = eventlog.Open(ctx, eventlog.Config{
+		URL: p.cfg.NATSURL, CredsFile: p.cfg.NATSCreds, DataDir: filepath.Join(p.cfg.Data, "log"),
+		Listen: p.cfg.NATSListen, Replicas: p.cfg.replicas(), UsageMaxBytes: p.cfg.LogBytes,
+		Authenticate: func(user, password string) (string, bool) {
+			if k := keys.Load(); k != nil {
+				return k.CheckPassword(user, password)
+			}
+			return "", false
+		},
+		Logger: p.logger.With().Str("part", "log").Logger(),
+	})
+	if err != nil {
+		return err
+	}
+	p.lag = newLagMonitor(p.cfg.LagMax)
+	p.registry = tenancy.New(tenancy.Config{Logger: p.logger.With().Str("part", "tenancy").Logger()}, p.log)
+	p.keys = auth.New(auth.Config{Registry: p.registry, Logger: p.logger})
+	keys.Store(p.keys)
+	p.prices = pricelist.New(p.log, []uint32{shard})
+	return nil
+}
+
+// openDoors waits for the registry, publishes the first prices and listens.
+func (p *pipeline) openDoors(ctx, running context.Context) (err error) {
+	select {
+	case <-p.registry.Ready():
+	case <-ctx.Done():
+		return fmt.Errorf("read the registry: %w", ctx.Err())
+	case <-running.Done():
+		return errors.New("read the registry: it ended")
+	}
+	if p.adminKey, err = auth.Bootstrap(ctx, p.registry, filepath.Join(p.cfg.Data, "admin.key")); err != nil {
+		return fmt.Errorf("make the admin key: %w", err)
+	}
+	catalog, err := prices.Catalog()
+	if err != nil {
+		return fmt.Errorf("read the price catalog: %w", err)
+	}
+	if err := p.prices.Ensure(ctx, catalog); err != nil {
+		return err
+	}
+	if p.signing, err = p.envelopeKey(); err != nil {
+		return err
+	}
+	usage := usageLog{log: p.log, appended: p.lag.appended}
+	p.gateway = ingest.NewGateway(p.gatewayConfig(), usage)
+	p.server = httpapi.New(httpapi.Config{
+		Addr: p.cfg.Listen, Authenticate: p.keys.Authenticate, Metrics: p.metrics,
+		Logger: p.logger.With().Str("part", "http").Logger(),
+	})
+	p.server.AddCheck("log", p.log.Healthy)
+	p.server.AddCheck("tenants", p.registry.Check)
+	p.server.AddCheck("warehouse", func(ctx context.Context) error { return p.ready() })
+	p.routes(usage)
+	if err := p.server.Listen(); err != nil {
+		return err
+	}
+	p.group.Go(func() error { return p.server.Run(running) })
+	p.group.Go(func() error { return p.lag.run(running, p.log) })
+	return p.writeRunFile()
+}
+
+// envelopeKey returns the signing key: the configured one, or one that is made
+// once and kept in the data directory.
+func (p *pipeline) envelopeKey() ([]byte, error) {
+	if p.cfg.EnvelopeKey != "" {
+		return []byte(p.cfg.EnvelopeKey), nil
+	}
+	path := filepath.Join(p.cfg.Data, "envelope.key")
+	data, err := os.ReadFile(path)
+	if err == nil {
+		return []byte(strings.TrimSpace(string(data))), nil
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("read envelope key: %w", err)
+	}
+	raw := make([]byte, 32)
+	if _, err := rand.Read(raw); err != nil {
+		return nil, fmt.Errorf("make envelope key: %w", err)
+	}
+	text := hex.EncodeToString(raw)
+	if err := writeDurably(path, []byte(text+"\n")); err != nil {
+		return nil, fmt.Errorf("keep envelope key: %w", err)
+	}
+	return []byte(text), nil
+}
+
+// writeDurably writes a file whole or not at all, readable by its owner alone.
+func writeDurably(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
+}
+
+// count opens the warehouse and counts until ctx ends.
+func (p *pipeline) count(ctx context.Context) error {
+	if err := p.openWarehouse(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	p.open.Store(true)
+	p.logger.Info().Msg("warehouse is open")
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return p.writer().Run(ctx) })
+	group.Go(func() error { return p.worker.Run(ctx) })
+	group.Go(func() error { return p.jobs.Run(ctx) })
+	return group.Wait()
+}
+
+func (p *pipeline) openWarehouse(ctx context.Context) (err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find own executable: %w", err)
+	}
+	p.db, err = warehouse.Open(ctx, warehouse.Config{
+		URL: p.cfg.ClickHouseURL, Cluster: p.cfg.ClickHouseCluster,
+		Engine: warehouse.EngineConfig{
+			Command: p.cfg.engineCommand(self), LibPath: p.cfg.getenv("PANDA_ENGINE_LIB"),
+			DataDir: filepath.Join(p.cfg.Data, "warehouse"), MemoryLimitBytes: p.cfg.EngineMemory,
+		},
+		Logger: p.logger.With().Str("part", "warehouse").Logger(),
+	})
+	if err != nil {
+		return err
+	}
+	if err := p.db.Migrate(ctx, schemas.Migrations()); err != nil {
+		return err
+	}
+	p.store = ingest.NewTables(p.db)
+	p.live = aggregate.NewLive(aggregate.LiveConfig{Shard: shard}, p.db)
+	p.worker = rollup.New(rollup.Config{Shard: shard, Log: p.logger.With().Str("part", "rollup").Logger()}, p.db)
+	p.reader = aggregate.NewReader(aggregate.ReaderConfig{Shard: shard, Live: p.live, Rollups: p.worker}, p.db)
+	p.verifier = rollup.NewVerifier(rollup.VerifyConfig{Shard: shard, Log: countedLog{p.log, p.signing}}, p.db)
+	if err := p.addJobs(); err != nil {
+		return err
+	}
+	return p.live.Rebuild(ctx)
+}
+
+// writer returns the writer of the shard.
+func (p *pipeline) writer() *ingest.Writer {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	holder := fmt.Sprintf("%s/%d", host, os.Getpid())
+	return ingest.NewWriter(ingest.WriterConfig{
+		Shard: shard, Key: p.signing, CommitEvery: p.cfg.CommitEvery,
+		Acquire: func(ctx context.Context) (ingest.Lease, error) {
+			lease, err := p.log.Acquire(ctx, fmt.Sprintf("writer-%d", shard), holder, writerLeaseTTL)
+			if err != nil {
+				return nil, err
+			}
+			return writerLease{lease}, nil
+		},
+		OnCommit: p.committed,
+		Metrics:  ingest.NewWriterMetrics(p.metrics),
+		Logger:   p.logger.With().Str("part", "writer").Logger(),
+	}, usageLog{log: p.log}, p.store, p.prices)
+}
+
+// committed hands accepted rows to the live totals and wakes the rollups.
+func (p *pipeline) committed(rows []schemas.Accepted, from, to uint64) {
+	if at := p.live.Position().Seq; at+1 < from {
+		// Another writer led in between: read what it wrote.
+		if err := p.live.Rebuild(context.Background()); err != nil {
+			p.logger.Error().Err(err).Msg("live totals are behind until the next rebuild")
+			return
+		}
+	}
+	p.live.Apply(rows, to)
+	p.lag.committed(to)
+	p.worker.Nudge()
+}
+
+// addJobs makes the schedule. The rollups are not on it: they follow commits.
+func (p *pipeline) addJobs() error {
+	p.jobs = rollup.NewJobs(rollup.JobsConfig{
+		Lease: jobLease{p.log}, Log: p.logger.With().Str("part", "jobs").Logger(),
+	}, p.db)
+	return p.jobs.Add(rollup.Job{
+		Name: "audit", Schedule: "17 * * * *",
+		Run: func(ctx context.Context) (string, error) {
+			report, err := p.verifier.Verify(ctx, rollup.VerifyOptions{}, nil)
+			if err != nil {
+				return "", err
+			}
+			if !report.OK() {
+				return "", errors.New("log, ledger, rows and windows do not agree; run panda verify")
+			}
+			return fmt.Sprintf("%d checks hold", len(report.Checks)), nil
+		},
+	})
+}
+
+// ready says why a question cannot be answered yet.
+func (p *pipeline) ready() error {
+	if !p.open.Load() {
+		return fmt.Errorf("the warehouse is being opened: %w", schemas.ErrUnavailable)
+	}
+	return nil
+}
+
+// Counting waits until the warehouse is open, or until the pipeline has failed.
+func (p *pipeline) Counting(ctx context.Context) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !p.open.Load() {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-p.ended:
+			return p.err
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// URL is where the API answers.
+func (p *pipeline) URL() string { return "http://" + p.server.Addr() }
+
+// AdminKey is the platform's first key.
+func (p *pipeline) AdminKey() string { return p.adminKey.Reveal() }
+
+// Publish sends a message to the log as a runtime with NATS credentials would.
+func (p *pipeline) Publish(ctx context.Context, subject string, data []byte) error {
+	_, err := p.log.Append(ctx, eventlog.Message{Subject: subject, Data: data})
+	return err
+}
+
+// Wait returns when the pipeline has ended by itself, with the reason.
+func (p *pipeline) Wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-p.ended:
+		if p.err == nil {
+			return errors.New("the pipeline ended")
+		}
+		return p.err
+	}
+}
+
+// Close stops taking in, finishes what runs, and closes everything. What was
+// acknowledged is on the log; the next start counts it.
+func (p *pipeline) Close() error {
+	p.cancel()
+	<-p.ended
+	err := p.err
+	if errors.Is(err, context.Canceled) || errors.Is(err, http.ErrServerClosed) {
+		err = nil
+	}
+	return errors.Join(err, p.closeParts())
+}
+
+func (p *pipeline) closeParts() error {
+	var errs []error
+	if p.db != nil {
+		errs = append(errs, p.db.Close())
+	}
+	if p.log != nil {
+		errs = append(errs, p.log.Close())
+	}
+	if p.server != nil {
+		errs = append(errs, removeRunFile(p.cfg.Data))
+	}
+	return errors.Join(errs...)
+}
+
+// runFile is in the data directory while a server runs on it, so that other
+// commands find it.
+type runFile struct {
+	URL string `json:"url"`
+	PID int    `json:"pid"`
+}
+
+func runFilePath(data string) string { return filepath.Join(data, "server.json") }
+
+func (p *pipeline) writeRunFile() error {
+	data, err := json.Marshal(runFile{p.URL(), os.Getpid()})
+	if err != nil {
+		return err
+	}
+	if err := writeDurably(runFilePath(p.cfg.Data), data); err != nil {
+		return fmt.Errorf("write %s: %w", runFilePath(p.cfg.Data), err)
+	}
+	return nil
+}
+
+func removeRunFile(data string) error {
+	if err := os.Remove(runFilePath(data)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// newServe is `panda serve`.
+func newServe(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "serve", Short: "Run the whole pipeline until it is interrupted", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			logger := a.cfg.logger(a.stderr)
+			p, err := startPipeline(cmd.Context(), *a.cfg, logger)
+			if err != nil {
+				return err
+			}
+			logger.Info().Str("url", p.URL()).Str("data", a.cfg.Data).Msg("events are taken in")
+			_, _ = fmt.Fprintf(a.stdout, "panda listens on %s\nadmin key: %s\n", p.URL(), filepath.Join(a.cfg.Data, "admin.key"))
+			return errors.Join(p.Wait(cmd.Context()), p.Close())
+		},
+	}
+	addSettings(cmd, a.cfg)
+	return cmd
+}
+
+// addSettings gives a command every setting as a flag, but those that the root
+// has for all.
+func addSettings(cmd *cobra.Command, cfg *Config) {
+	fs := pflag.NewFlagSet("settings", pflag.ContinueOnError)
+	cfg.settings(fs)
+	fs.VisitAll(func(f *pflag.Flag) {
+		if f.Name != "data" && f.Name != "log-level" {
+			cmd.Flags().AddFlag(f)
+		}
+	})
+}
+
+func readRunFile(data string) (runFile, error) {
+	var run runFile
+	text, err := os.ReadFile(runFilePath(data))
+	if err != nil {
+		return run, err
+	}
+	return run, json.Unmarshal(text, &run)
+}

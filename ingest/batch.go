@@ -1,0 +1,160 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/agentik-os/panda/schemas"
+)
+
+// A batch is what the log holds from one sequence to another, decoded: the
+// candidates and price revisions in log order, and what could not be read.
+type batch struct {
+	from, to    uint64
+	messages    uint64
+	steps       []step
+	quarantined []Quarantined
+	// lastAt is the broker's time of the last record, for the lag.
+	lastAt time.Time
+}
+
+// A step is a candidate, or a change of the price book at its place in the log.
+type step struct {
+	candidate
+	revision uint32 // not 0: from here on this revision prices
+}
+
+// decode reads the log after a sequence and sends batches until ctx ends. It is
+// the only user of reader.
+func (w *Writer) decode(ctx context.Context, reader LogReader, after uint64, batches chan<- batch) error {
+	const idle = time.Second
+	pace := time.NewTimer(0)
+	defer pace.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-pace.C:
+		}
+		records, err := reader.Next(ctx, w.cfg.BatchRecordsMax, idle)
+		if err != nil {
+			return fmt.Errorf("read log after %d: %w", after, err)
+		}
+		pace.Reset(w.cfg.CommitEvery)
+		for len(records) > 0 {
+			var b batch
+			if b, records, err = w.collect(records, after); err != nil {
+				return err
+			}
+			after = b.to
+			select {
+			case <-ctx.Done():
+				return nil
+			case batches <- b:
+			}
+		}
+	}
+}
+
+// collect decodes records until the batch is full and returns the rest.
+func (w *Writer) collect(records []Record, after uint64) (batch, []Record, error) {
+	b := batch{from: after + 1, to: after}
+	for i := range records {
+		if len(b.steps) >= w.cfg.BatchRowsMax {
+			return b, records[i:], nil
+		}
+		r := &records[i]
+		if r.Seq != b.to+1 {
+			return b, nil, fmt.Errorf("%w: %d to %d", ErrLogGap, b.to+1, r.Seq-1)
+		}
+		b.to = r.Seq
+		b.messages++
+		b.lastAt = r.Time
+		w.decodeRecord(&b, r)
+	}
+	return b, nil, nil
+}
+
+func (w *Writer) decodeRecord(b *batch, r *Record) {
+	kind, tenant := schemas.ParseUsageSubject(r.Subject)
+	switch kind {
+	case schemas.SubjectEnvelope:
+		events, _, err := DecodeEnvelope(r.Data, tenant, w.cfg.Key)
+		if err != nil {
+			b.quarantineRecord(r, tenant, err)
+			return
+		}
+		for i := range events {
+			b.add(r, tenant, i, &events[i])
+		}
+	case schemas.SubjectDirect:
+		b.addDirect(r, tenant)
+	case schemas.SubjectPrices:
+		n, err := strconv.ParseUint(string(r.Data), 10, 32)
+		if err != nil || n == 0 {
+			b.quarantineRecord(r, "", fmt.Errorf("not the number of a price revision: %w", schemas.ErrInvalid))
+			return
+		}
+		b.steps = append(b.steps, step{revision: uint32(n)})
+	default:
+		b.quarantineRecord(r, tenant, fmt.Errorf("no door has the subject %s: %w", r.Subject, schemas.ErrInvalid))
+	}
+}
+
+// addDirect decodes what a runtime published itself: one CloudEvent as JSON, or
+// an array of them. The broker's timestamp is the moment of receipt, so the
+// check of an event's time gives the same answer on every replay.
+func (b *batch) addDirect(r *Record, tenant string) {
+	decoded, err := DecodeDirect(r.Data)
+	if err != nil {
+		b.quarantineRecord(r, tenant, err)
+		return
+	}
+	for i := range decoded {
+		d := &decoded[i]
+		err := d.Err
+		if err == nil {
+			err = d.Event.ValidateTime(r.Time, schemas.PastMax)
+		}
+		if err != nil {
+			q := Quarantined{
+				Tenant: tenant, Seq: r.Seq, Idx: uint16(i), ReceivedAt: r.Time.UnixMilli(),
+				Subject: r.Subject, Body: append([]byte(nil), d.Raw...),
+			}
+			q.because(err)
+			b.quarantined = append(b.quarantined, q)
+			continue
+		}
+		b.add(r, tenant, i, &d.Event)
+	}
+}
+
+func (b *batch) add(r *Record, tenant string, idx int, e *schemas.Event) {
+	b.steps = append(b.steps, step{candidate: candidate{
+		tenant: tenant, seq: r.Seq, idx: uint16(idx), receivedAt: r.Time.UnixMilli(),
+		event: *e, key: KeyOf(tenant, e.Source, e.ID), content: ContentOf(e),
+	}})
+}
+
+func (b *batch) quarantineRecord(r *Record, tenant string, err error) {
+	q := Quarantined{
+		Tenant: tenant, Seq: r.Seq, ReceivedAt: r.Time.UnixMilli(),
+		Subject: r.Subject, Body: append([]byte(nil), r.Data...),
+	}
+	q.because(err)
+	b.quarantined = append(b.quarantined, q)
+}
+
+// because fills in the reason from an error.
+func (q *Quarantined) because(err error) {
+	q.Reason, q.Detail = ReasonUnreadable, err.Error()
+	if errors.Is(err, ErrForged) {
+		q.Reason = ReasonForged
+	}
+	if field := (*schemas.FieldError)(nil); errors.As(err, &field) {
+		q.Reason, q.Pointer, q.Detail = field.Code, field.Pointer, field.Detail
+	}
+}

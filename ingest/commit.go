@@ -1,0 +1,204 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"time"
+
+	"github.com/agentik-os/panda/schemas"
+	"golang.org/x/sync/errgroup"
+)
+
+// LateAfter is how long after it happened an event is called late when it
+// arrives: its hour may have been rolled up and read already. It is counted all
+// the same; its windows are recomputed.
+const LateAfter = time.Hour
+
+// A LedgerRow says that a range of the log is written, and what it must add up
+// to. See schemas/sql/0004_ledger.sql.
+type LedgerRow struct {
+	Shard         uint32
+	From, To      uint64
+	Messages      uint64
+	Events        uint64
+	Accepted      uint64
+	Duplicates    uint64
+	Conflicts     uint64
+	Quarantined   uint64
+	Calls         int64
+	Unpriced      uint64
+	Late          uint64
+	Tokens        int64
+	Cost          schemas.Money
+	RowHash       uint64
+	PriceRevision uint32
+	Lease         uint64
+	CommittedAt   time.Time
+	// DirtyTenants[i] and DirtyHours[i] are a window that the range touched.
+	DirtyTenants []string
+	DirtyHours   []time.Time
+}
+
+// write judges a batch and makes it durable: rows and keys and rejects in any
+// order, then the ledger row.
+func (w *Writer) write(ctx context.Context, lease Lease, b batch) error {
+	started := w.cfg.Now()
+	out, book, err := w.judge(ctx, &b)
+	if err != nil {
+		return err
+	}
+	row := w.ledgerRow(&b, out, book, lease.Token())
+
+	// Order among these three does not matter: none of them counts before the
+	// ledger row is there, and a crash between them repeats them all.
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error { return w.store.WriteRows(groupCtx, out.accepted) })
+	group.Go(func() error { return w.store.WriteKeys(groupCtx, out.keys) })
+	group.Go(func() error { return w.store.WriteRejects(groupCtx, out.conflicts, out.quarantined) })
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("write range %d to %d: %w", b.from, b.to, err)
+	}
+	if !lease.Valid() {
+		return fmt.Errorf("write range %d to %d: the lease ran out: %w", b.from, b.to, schemas.ErrUnavailable)
+	}
+
+	// THE COMMIT POINT. A crash before this insert repeats the range and writes
+	// exact copies; a crash after it costs nothing. If its answer is lost, lead
+	// reads the ledger and finds the row, or does not.
+	if err := w.store.Commit(ctx, row); err != nil {
+		return fmt.Errorf("commit range %d to %d: %w", b.from, b.to, err)
+	}
+
+	// From here the range is counted. What follows is memory only.
+	for i := range out.keys {
+		w.filter.add(&out.keys[i].Key)
+	}
+	w.head = Head{To: b.to, PriceRevision: row.PriceRevision, Keys: w.head.Keys + uint64(len(out.keys))}
+	w.book = book
+	w.cfg.OnCommit(out.accepted, b.from, b.to)
+	w.cfg.Metrics.committed(row, w.cfg.Now().Sub(started), w.cfg.Now().Sub(b.lastAt))
+	return nil
+}
+
+// judge gives every event of a batch its verdict and returns the price book in
+// force at its end.
+func (w *Writer) judge(ctx context.Context, b *batch) (*verdictRange, *schemas.PriceBook, error) {
+	known, targets, err := w.lookups(ctx, b)
+	if err != nil {
+		return nil, nil, err
+	}
+	out := &verdictRange{
+		accepted:    make([]schemas.Accepted, 0, len(b.steps)),
+		keys:        make([]NewKey, 0, len(b.steps)),
+		quarantined: b.quarantined,
+		events:      uint64(len(b.quarantined)),
+	}
+	book := w.book
+	j := judge{known: known, targets: targets, seen: make(map[Key]seenRow, len(b.steps)), out: out}
+	j.rate = book.Rate
+	for i := range b.steps {
+		s := &b.steps[i]
+		if s.revision == 0 {
+			j.event(&s.candidate)
+			continue
+		}
+		if book, err = w.prices.Book(ctx, s.revision); err != nil {
+			return nil, nil, fmt.Errorf("load price revision %d: %w", s.revision, err)
+		}
+		j.rate = book.Rate
+	}
+	return out, book, nil
+}
+
+// lookups asks the store about every key that the filter calls possibly seen,
+// and for the rows that voids name.
+func (w *Writer) lookups(ctx context.Context, b *batch) (map[Key]KeyRow, map[Key]schemas.Accepted, error) {
+	var ask []Key
+	var refs []TenantRef
+	for i := range b.steps {
+		s := &b.steps[i]
+		if s.revision != 0 {
+			continue
+		}
+		if w.filter.mayHave(&s.key) {
+			ask = append(ask, s.key)
+		}
+		if s.event.Type == schemas.TypeVoid {
+			ask = append(ask, VoidKeyOf(s.tenant, s.event.Corrects))
+			refs = append(refs, TenantRef{s.tenant, s.event.Corrects})
+		}
+	}
+	known := map[Key]KeyRow{}
+	targets := map[Key]schemas.Accepted{}
+	w.cfg.Metrics.lookups.Add(float64(len(ask)))
+	if len(ask) > 0 {
+		var err error
+		if known, err = w.store.Known(ctx, ask, w.head.To); err != nil {
+			return nil, nil, fmt.Errorf("look up %d keys: %w", len(ask), err)
+		}
+	}
+	if len(refs) > 0 {
+		rows, err := w.store.Accepted(ctx, refs, w.head.To)
+		if err != nil {
+			return nil, nil, fmt.Errorf("look up %d voided events: %w", len(refs), err)
+		}
+		for _, r := range rows {
+			targets[KeyOf(r.Tenant, r.Event.Source, r.Event.ID)] = r
+		}
+	}
+	return known, targets, nil
+}
+
+func (w *Writer) ledgerRow(b *batch, out *verdictRange, book *schemas.PriceBook, lease uint64) *LedgerRow {
+	row := &LedgerRow{
+		Shard: w.cfg.Shard, From: b.from, To: b.to, Messages: b.messages, Events: out.events,
+		Accepted: uint64(len(out.accepted)), Duplicates: out.duplicates,
+		Conflicts: uint64(len(out.conflicts)), Quarantined: uint64(len(out.quarantined)),
+		PriceRevision: book.Number(), Lease: lease, CommittedAt: w.cfg.Now().UTC(),
+	}
+	if row.Events != row.Accepted+row.Duplicates+row.Conflicts+row.Quarantined {
+		panic(fmt.Sprintf("ledger: range %d to %d has %d events but its verdicts do not add up", b.from, b.to, row.Events))
+	}
+	dirty := map[dirtyWindow]struct{}{}
+	for i := range out.accepted {
+		a := &out.accepted[i]
+		row.Calls += int64(a.Calls)
+		row.Tokens += a.Event.Tokens.Total()
+		row.RowHash += RowHash(a)
+		if a.Priced {
+			row.Cost = row.Cost.Add(a.Cost)
+		} else {
+			row.Unpriced++
+		}
+		if a.ReceivedAt-a.Event.Time > LateAfter.Milliseconds() {
+			row.Late++
+		}
+		dirty[dirtyWindow{a.Tenant, a.Event.Time / time.Hour.Milliseconds()}] = struct{}{}
+	}
+	row.setDirty(dirty)
+	return row
+}
+
+type dirtyWindow struct {
+	tenant string
+	hour   int64 // since 1970
+}
+
+// setDirty lists the windows in order, so that the same range gives the same row.
+func (row *LedgerRow) setDirty(dirty map[dirtyWindow]struct{}) {
+	windows := make([]dirtyWindow, 0, len(dirty))
+	for w := range dirty {
+		windows = append(windows, w)
+	}
+	sort.Slice(windows, func(i, k int) bool {
+		if windows[i].tenant != windows[k].tenant {
+			return windows[i].tenant < windows[k].tenant
+		}
+		return windows[i].hour < windows[k].hour
+	})
+	for _, w := range windows {
+		row.DirtyTenants = append(row.DirtyTenants, w.tenant)
+		row.DirtyHours = append(row.DirtyHours, time.UnixMilli(w.hour*time.Hour.Milliseconds()).UTC())
+	}
+}

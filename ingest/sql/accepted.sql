@@ -1,0 +1,46 @@
+-- The accepted row of one event, for the void that takes it back.
+SELECT
+    seq,
+    idx,
+    toUnixTimestamp64Milli(received_at) AS received_ms,
+    toUnixTimestamp64Milli(time) AS time_ms,
+    type,
+    calls,
+    provider,
+    model,
+    reported_model,
+    department,
+    cost_center,
+    agent,
+    user,
+    session,
+    run,
+    parent_run,
+    status,
+    error,
+    latency_ms,
+    completeness,
+    service_tier,
+    flag,
+    input_tokens,
+    cache_read_tokens,
+    cache_write_5m_tokens,
+    cache_write_1h_tokens,
+    output_tokens,
+    reasoning_tokens,
+    audio_in_tokens,
+    audio_out_tokens,
+    image_tokens,
+    units,
+    tags,
+    corrects_source,
+    corrects_id,
+    isNotNull(cost) AS priced,
+    toString(ifNull(cost, toDecimal128(0, 12))) AS cost_text,
+    unpriced_reason,
+    price_revision
+FROM usage_raw FINAL
+WHERE tenant = {tenant:String}
+    AND source = {source:String}
+    AND event_id = {event_id:String}
+    AND seq <= {up_to:UInt64}

@@ -1,0 +1,9 @@
+-- The position of a shard: where the newest committed range ends and which price
+-- revision was in force there. count() keeps an empty ledger apart from an answer
+-- that got lost on the way.
+SELECT
+    count() AS rows,
+    max(to_seq) AS position,
+    argMax(price_revision, to_seq) AS revision
+FROM ledger
+WHERE shard = {shard:UInt32}

@@ -1,0 +1,410 @@
+package ingest
+
+import (
+	"context"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/agentik-os/panda/internal/warehouse"
+	"github.com/agentik-os/panda/schemas"
+)
+
+//go:embed sql/*.sql
+var sqlFiles embed.FS
+
+// statement returns the text of sql/<name>.sql.
+func statement(name string) string {
+	text, err := sqlFiles.ReadFile("sql/" + name + ".sql")
+	if err != nil {
+		panic("ingest: there is no statement " + name)
+	}
+	return string(text)
+}
+
+// DB is the warehouse as this package uses it.
+type DB interface {
+	Query(ctx context.Context, sql string, params ...warehouse.Param) (*warehouse.Rows, error)
+	Insert(ctx context.Context, table string, columns ...warehouse.Column) error
+}
+
+// Tables is the Store in ClickHouse. See schemas/sql for the tables and why they
+// are as they are.
+type Tables struct{ db DB }
+
+var _ Store = (*Tables)(nil)
+
+// NewTables returns the Store of a warehouse whose migrations have run.
+func NewTables(db DB) *Tables { return &Tables{db} }
+
+const (
+	// partitionsMax is how many months one insert may touch; ClickHouse refuses
+	// more than 100 partitions in a block.
+	partitionsMax = 90
+	// lookupKeysMax bounds the keys of one lookup: their text travels in a query
+	// parameter, and 4,000 of them are 140 kB.
+	lookupKeysMax = 4000
+)
+
+// each calls scan for every row and closes the rows.
+func each(rows *warehouse.Rows, scan func() error) error {
+	for rows.Next() {
+		if err := scan(); err != nil {
+			return errors.Join(err, rows.Close())
+		}
+	}
+	return errors.Join(rows.Err(), rows.Close())
+}
+
+// Head implements Store.
+func (t *Tables) Head(ctx context.Context, shard uint32) (Head, error) {
+	var head Head
+	var count uint64
+	rows, err := t.db.Query(ctx, statement("head"), warehouse.Param{Name: "shard", Value: shard})
+	if err != nil {
+		return Head{}, err
+	}
+	answers := 0
+	err = each(rows, func() error {
+		answers++
+		return rows.Scan(&count, &head.To, &head.PriceRevision)
+	})
+	if err != nil {
+		return Head{}, err
+	}
+	if answers != 1 {
+		return Head{}, fmt.Errorf("read ledger: %d answers instead of one: %w", answers, schemas.ErrUnavailable)
+	}
+	rows, err = t.db.Query(ctx, statement("keys_count"))
+	if err != nil {
+		return Head{}, err
+	}
+	err = each(rows, func() error { return rows.Scan(&head.Keys) })
+	return head, err
+}
+
+// Keys implements Store.
+func (t *Tables) Keys(ctx context.Context, after, upTo uint64, add func(*Key)) error {
+	rows, err := t.db.Query(ctx, statement("keys"),
+		warehouse.Param{Name: "after", Value: after}, warehouse.Param{Name: "up_to", Value: upTo})
+	if err != nil {
+		return err
+	}
+	var key [16]byte
+	return each(rows, func() error {
+		if err := rows.Scan(&key); err != nil {
+			return err
+		}
+		add((*Key)(&key))
+		return nil
+	})
+}
+
+// Known implements Store.
+func (t *Tables) Known(ctx context.Context, keys []Key, upTo uint64) (map[Key]KeyRow, error) {
+	found := make(map[Key]KeyRow)
+	for part := range slices.Chunk(keys, lookupKeysMax) {
+		names := make([]string, len(part))
+		for i := range part {
+			names[i] = hex.EncodeToString(part[i][:])
+		}
+		rows, err := t.db.Query(ctx, statement("known"),
+			warehouse.Param{Name: "keys", Value: names}, warehouse.Param{Name: "up_to", Value: upTo})
+		if err != nil {
+			return nil, err
+		}
+		var text string
+		var row KeyRow
+		err = each(rows, func() error {
+			if err := rows.Scan(&text, &row.Content, &row.Seq); err != nil {
+				return err
+			}
+			var key Key
+			if _, err := hex.Decode(key[:], []byte(text)); err != nil {
+				return fmt.Errorf("read key %q: %w", text, err)
+			}
+			found[key] = row
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// Accepted implements Store. Voids are rare, so each is a query of its own.
+func (t *Tables) Accepted(ctx context.Context, refs []TenantRef, upTo uint64) ([]schemas.Accepted, error) {
+	var found []schemas.Accepted
+	for _, ref := range refs {
+		rows, err := t.db.Query(ctx, statement("accepted"),
+			warehouse.Param{Name: "tenant", Value: ref.Tenant},
+			warehouse.Param{Name: "source", Value: ref.Source},
+			warehouse.Param{Name: "event_id", Value: ref.ID},
+			warehouse.Param{Name: "up_to", Value: upTo})
+		if err != nil {
+			return nil, err
+		}
+		err = each(rows, func() error {
+			a, err := scanAccepted(rows)
+			a.Tenant, a.Event.Source, a.Event.ID = ref.Tenant, ref.Source, ref.ID
+			found = append(found, a)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+func scanAccepted(rows *warehouse.Rows) (schemas.Accepted, error) {
+	var a schemas.Accepted
+	var kind, cost string
+	var latency uint32
+	var priced uint8
+	units, tags := map[string]int64{}, map[string]string{}
+	e := &a.Event
+	dest := []any{
+		&a.Seq, &a.Idx, &a.ReceivedAt, &e.Time, &kind, &a.Calls,
+		&e.Provider, &e.Model, &a.ReportedModel, &e.Department, &e.CostCenter, &e.Agent,
+		&e.User, &e.Session, &e.Run, &e.ParentRun, &e.Status, &e.Error, &latency,
+		&e.Completeness, &e.ServiceTier, &e.Flag,
+	}
+	for i := range e.Tokens {
+		dest = append(dest, &e.Tokens[i])
+	}
+	dest = append(dest, &units, &tags, &e.Corrects.Source, &e.Corrects.ID,
+		&priced, &cost, &a.UnpricedReason, &a.PriceRevision)
+	if err := rows.Scan(dest...); err != nil {
+		return a, err
+	}
+	e.Type, e.LatencyMS, a.Priced = schemas.EventType(kind), int64(latency), priced == 1
+	for _, name := range sortedNames(units) {
+		e.Units = append(e.Units, schemas.Unit{Name: name, Count: units[name]})
+	}
+	for _, name := range sortedNames(tags) {
+		e.Tags = append(e.Tags, schemas.Tag{Key: name, Value: tags[name]})
+	}
+	var err error
+	a.Cost, err = schemas.ParseMoney(cost)
+	return a, err
+}
+
+func sortedNames[V any](m map[string]V) []string {
+	names := make([]string, 0, len(m))
+	for name := range m {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// WriteRows implements Store. Rows of many months go in several inserts.
+func (t *Tables) WriteRows(ctx context.Context, rows []schemas.Accepted) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	months := map[string]int{}
+	for i := range rows {
+		months[rows[i].Event.Timestamp().Format("200601")]++
+	}
+	if len(months) <= partitionsMax {
+		return t.insertRows(ctx, rows)
+	}
+	parts := make([][]schemas.Accepted, (len(months)+partitionsMax-1)/partitionsMax)
+	place := map[string]int{}
+	for i, month := range sortedNames(months) {
+		place[month] = i / partitionsMax
+	}
+	for i := range rows {
+		p := place[rows[i].Event.Timestamp().Format("200601")]
+		parts[p] = append(parts[p], rows[i])
+	}
+	for _, part := range parts {
+		if err := t.insertRows(ctx, part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// column builds one column from all rows.
+func column[T any](name string, rows []schemas.Accepted, value func(*schemas.Accepted) T) warehouse.Column {
+	values := make([]T, len(rows))
+	for i := range rows {
+		values[i] = value(&rows[i])
+	}
+	return warehouse.Column{Name: name, Values: values}
+}
+
+func (t *Tables) insertRows(ctx context.Context, rows []schemas.Accepted) error {
+	type row = schemas.Accepted
+	text := func(name string, value func(*row) string) warehouse.Column { return column(name, rows, value) }
+	columns := []warehouse.Column{
+		text("tenant", func(r *row) string { return r.Tenant }),
+		column("time", rows, func(r *row) time.Time { return r.Event.Timestamp() }),
+		text("source", func(r *row) string { return r.Event.Source }),
+		text("event_id", func(r *row) string { return r.Event.ID }),
+		column("rank", rows, func(r *row) uint64 { return ^r.Seq }),
+		column("idx", rows, func(r *row) uint16 { return r.Idx }),
+		column("received_at", rows, func(r *row) time.Time { return time.UnixMilli(r.ReceivedAt) }),
+		text("type", func(r *row) string { return string(r.Event.Type) }),
+		column("calls", rows, func(r *row) int8 { return r.Calls }),
+		text("provider", func(r *row) string { return r.Event.Provider }),
+		text("model", func(r *row) string { return r.Event.Model }),
+		text("reported_model", func(r *row) string { return r.ReportedModel }),
+		text("department", func(r *row) string { return r.Event.Department }),
+		text("cost_center", func(r *row) string { return r.Event.CostCenter }),
+		text("agent", func(r *row) string { return r.Event.Agent }),
+		text("user", func(r *row) string { return r.Event.User }),
+		text("session", func(r *row) string { return r.Event.Session }),
+		text("run", func(r *row) string { return r.Event.Run }),
+		text("parent_run", func(r *row) string { return r.Event.ParentRun }),
+		text("status", func(r *row) string { return r.Event.Status }),
+		text("error", func(r *row) string { return r.Event.Error }),
+		column("latency_ms", rows, func(r *row) uint32 { return uint32(min(r.Event.LatencyMS, math.MaxUint32)) }),
+		text("completeness", func(r *row) string { return r.Event.Completeness }),
+		text("service_tier", func(r *row) string { return r.Event.ServiceTier }),
+		text("flag", func(r *row) string { return r.Event.Flag }),
+		column("units", rows, func(r *row) map[string]int64 { return unitMap(r.Event.Units) }),
+		column("tags", rows, func(r *row) map[string]string { return tagMap(r.Event.Tags) }),
+		text("corrects_source", func(r *row) string { return r.Event.Corrects.Source }),
+		text("corrects_id", func(r *row) string { return r.Event.Corrects.ID }),
+		{Name: "cost", Values: warehouse.NullMoney{
+			Values: column("", rows, func(r *row) schemas.Money { return r.Cost }).Values.([]schemas.Money),
+			Null:   column("", rows, func(r *row) bool { return !r.Priced }).Values.([]bool),
+		}},
+		text("unpriced_reason", func(r *row) string { return r.UnpricedReason }),
+		column("price_revision", rows, func(r *row) uint32 { return r.PriceRevision }),
+	}
+	for b := range schemas.BucketCount {
+		columns = append(columns, column(schemas.Bucket(b).Column(), rows, func(r *row) int64 { return r.Event.Tokens[b] }))
+	}
+	return t.db.Insert(ctx, "usage_raw", columns...)
+}
+
+func unitMap(units []schemas.Unit) map[string]int64 {
+	if len(units) == 0 {
+		return nil
+	}
+	m := make(map[string]int64, len(units))
+	for _, u := range units {
+		m[u.Name] = u.Count
+	}
+	return m
+}
+
+func tagMap(tags []schemas.Tag) map[string]string {
+	if len(tags) == 0 {
+		return nil
+	}
+	m := make(map[string]string, len(tags))
+	for _, t := range tags {
+		m[t.Key] = t.Value
+	}
+	return m
+}
+
+// WriteKeys implements Store.
+func (t *Tables) WriteKeys(ctx context.Context, keys []NewKey) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	names, contents, seqs := make([][16]byte, len(keys)), make([]uint64, len(keys)), make([]uint64, len(keys))
+	for i, k := range keys {
+		names[i], contents[i], seqs[i] = k.Key, k.Content, k.Seq
+	}
+	return t.db.Insert(ctx, "usage_keys",
+		warehouse.Column{Name: "key", Values: names},
+		warehouse.Column{Name: "content", Values: contents},
+		warehouse.Column{Name: "seq", Values: seqs})
+}
+
+// WriteRejects implements Store.
+func (t *Tables) WriteRejects(ctx context.Context, conflicts []Conflict, quarantined []Quarantined) error {
+	if len(conflicts) > 0 {
+		if err := t.insertConflicts(ctx, conflicts); err != nil {
+			return err
+		}
+	}
+	if len(quarantined) > 0 {
+		return t.insertQuarantined(ctx, quarantined, StateOpen, 1)
+	}
+	return nil
+}
+
+func (t *Tables) insertConflicts(ctx context.Context, conflicts []Conflict) error {
+	n := len(conflicts)
+	tenants, sources, ids, bodies := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+	seqs, firsts, idxs, received := make([]uint64, n), make([]uint64, n), make([]uint16, n), make([]time.Time, n)
+	for i := range conflicts {
+		c := &conflicts[i]
+		tenants[i], sources[i], ids[i] = c.Tenant, c.Event.Source, c.Event.ID
+		bodies[i] = string(EncodeEvent(nil, &c.Event))
+		seqs[i], firsts[i], idxs[i], received[i] = c.Seq, c.FirstSeq, c.Idx, time.UnixMilli(c.ReceivedAt)
+	}
+	return t.db.Insert(ctx, "conflicts",
+		warehouse.Column{Name: "tenant", Values: tenants},
+		warehouse.Column{Name: "seq", Values: seqs},
+		warehouse.Column{Name: "idx", Values: idxs},
+		warehouse.Column{Name: "received_at", Values: received},
+		warehouse.Column{Name: "source", Values: sources},
+		warehouse.Column{Name: "event_id", Values: ids},
+		warehouse.Column{Name: "first_seq", Values: firsts},
+		warehouse.Column{Name: "body", Values: bodies})
+}
+
+func (t *Tables) insertQuarantined(ctx context.Context, quarantined []Quarantined, state string, version uint64) error {
+	n := len(quarantined)
+	tenants, subjects, reasons := make([]string, n), make([]string, n), make([]string, n)
+	pointers, details, bodies, states := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+	seqs, versions, idxs, received := make([]uint64, n), make([]uint64, n), make([]uint16, n), make([]time.Time, n)
+	for i := range quarantined {
+		q := &quarantined[i]
+		tenants[i], subjects[i], reasons[i] = q.Tenant, q.Subject, q.Reason
+		pointers[i], details[i], bodies[i], states[i] = q.Pointer, q.Detail, string(q.Body), state
+		seqs[i], versions[i], idxs[i], received[i] = q.Seq, version, q.Idx, time.UnixMilli(q.ReceivedAt)
+	}
+	return t.db.Insert(ctx, "quarantine",
+		warehouse.Column{Name: "tenant", Values: tenants},
+		warehouse.Column{Name: "seq", Values: seqs},
+		warehouse.Column{Name: "idx", Values: idxs},
+		warehouse.Column{Name: "received_at", Values: received},
+		warehouse.Column{Name: "subject", Values: subjects},
+		warehouse.Column{Name: "reason", Values: reasons},
+		warehouse.Column{Name: "pointer", Values: pointers},
+		warehouse.Column{Name: "detail", Values: details},
+		warehouse.Column{Name: "body", Values: bodies},
+		warehouse.Column{Name: "state", Values: states},
+		warehouse.Column{Name: "version", Values: versions})
+}
+
+// Commit implements Store.
+func (t *Tables) Commit(ctx context.Context, row *LedgerRow) error {
+	return t.db.Insert(ctx, "ledger",
+		warehouse.Column{Name: "shard", Values: []uint32{row.Shard}},
+		warehouse.Column{Name: "from_seq", Values: []uint64{row.From}},
+		warehouse.Column{Name: "to_seq", Values: []uint64{row.To}},
+		warehouse.Column{Name: "messages", Values: []uint64{row.Messages}},
+		warehouse.Column{Name: "events", Values: []uint64{row.Events}},
+		warehouse.Column{Name: "accepted", Values: []uint64{row.Accepted}},
+		warehouse.Column{Name: "duplicates", Values: []uint64{row.Duplicates}},
+		warehouse.Column{Name: "conflicts", Values: []uint64{row.Conflicts}},
+		warehouse.Column{Name: "quarantined", Values: []uint64{row.Quarantined}},
+		warehouse.Column{Name: "calls", Values: []int64{row.Calls}},
+		warehouse.Column{Name: "unpriced", Values: []uint64{row.Unpriced}},
+		warehouse.Column{Name: "late", Values: []uint64{row.Late}},
+		warehouse.Column{Name: "tokens", Values: []int64{row.Tokens}},
+		warehouse.Column{Name: "cost", Values: []schemas.Money{row.Cost}},
+		warehouse.Column{Name: "row_hash", Values: []uint64{row.RowHash}},
+		warehouse.Column{Name: "price_revision", Values: []uint32{row.PriceRevision}},
+		warehouse.Column{Name: "lease", Values: []uint64{row.Lease}},
+		warehouse.Column{Name: "committed_at", Values: []time.Time{row.CommittedAt}},
+		warehouse.Column{Name: "dirty_tenants", Values: [][]string{row.DirtyTenants}},
+		warehouse.Column{Name: "dirty_hours", Values: [][]time.Time{row.DirtyHours}})
+}

@@ -1,0 +1,292 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/agentik-os/panda/schemas"
+	"github.com/rs/zerolog"
+)
+
+// A Record is one message of the usage log.
+type Record struct {
+	Subject string
+	Seq     uint64
+	Time    time.Time // the broker's
+	Data    []byte
+}
+
+// LogReader reads the usage log in order. Next blocks until there is a record or
+// wait has passed, and then returns those that are there, at most max of them.
+type LogReader interface {
+	Next(ctx context.Context, max int, wait time.Duration) ([]Record, error)
+	Close()
+}
+
+// Log is the log as the writer sees it.
+type Log interface {
+	// Read starts at a sequence. Reading is without gap or repeat, whatever
+	// happens to the connection.
+	Read(ctx context.Context, from uint64) (LogReader, error)
+	// Last returns the sequence of the newest record, 0 if there never was one.
+	Last(ctx context.Context) (uint64, error)
+}
+
+// Lease says whether this process may still commit for its shard.
+type Lease interface {
+	Valid() bool
+	Token() uint64 // grows with every holder
+	Lost() <-chan struct{}
+	Release()
+}
+
+// A Head is the position of a shard: the newest ledger row's.
+type Head struct {
+	To            uint64 // sequence of the last written record; 0 before any
+	PriceRevision uint32 // in force after it
+	// Keys is how many keys are stored, for the size of the filter. It may be
+	// more than the ledger says, by what an unfinished range left.
+	Keys uint64
+}
+
+// Store is the warehouse as the writer sees it. Each write is durable when it
+// returns nil; after an error it may or may not have happened, and is repeated.
+type Store interface {
+	Head(ctx context.Context, shard uint32) (Head, error)
+	// Keys calls add for every key whose sequence lies in (after, upTo].
+	Keys(ctx context.Context, after, upTo uint64, add func(*Key)) error
+	// Known returns the rows of those keys that are stored with a sequence of at
+	// most upTo. Later ones belong to a range that was not committed.
+	Known(ctx context.Context, keys []Key, upTo uint64) (map[Key]KeyRow, error)
+	// Accepted returns the accepted rows of those events that exist, from
+	// messages up to a sequence.
+	Accepted(ctx context.Context, refs []TenantRef, upTo uint64) ([]schemas.Accepted, error)
+	WriteRows(ctx context.Context, rows []schemas.Accepted) error
+	WriteKeys(ctx context.Context, keys []NewKey) error
+	WriteRejects(ctx context.Context, conflicts []Conflict, quarantined []Quarantined) error
+	// Commit writes the ledger row. It is the commit point.
+	Commit(ctx context.Context, row *LedgerRow) error
+}
+
+// A TenantRef names an event of a tenant.
+type TenantRef struct {
+	Tenant string
+	schemas.EventRef
+}
+
+// Prices gives the price book of a revision.
+type Prices interface {
+	Book(ctx context.Context, revision uint32) (*schemas.PriceBook, error)
+}
+
+// WriterConfig configures a Writer. The zero value of a limit means its default.
+type WriterConfig struct {
+	Shard uint32
+	// Key signs envelopes; the gateways' EncodeEnvelope has the same one.
+	Key []byte
+	// Acquire waits for the shard's lease.
+	Acquire func(ctx context.Context) (Lease, error)
+	// OnCommit is called after every commit, in order, with the rows it added
+	// and the range of the log it covers. It must not keep the slice.
+	OnCommit func(rows []schemas.Accepted, from, to uint64)
+	// Now is the clock of ledger rows. It decides nothing.
+	Now func() time.Time
+	// BatchRowsMax bounds the events of one range: 65,536 rows are one large part
+	// for ClickHouse and about 60 MB here.
+	BatchRowsMax int
+	// BatchRecordsMax bounds the messages of one range.
+	BatchRecordsMax int
+	// CommitEvery is the least time between two commits: ClickHouse wants few
+	// large parts. It is also what an event waits at most before it is visible,
+	// besides the time of the inserts.
+	CommitEvery time.Duration
+	// RetryMin and RetryMax bound the wait after a failure.
+	RetryMin, RetryMax time.Duration
+	Metrics            *WriterMetrics
+	Logger             zerolog.Logger
+}
+
+func (cfg WriterConfig) withDefaults() WriterConfig {
+	if cfg.BatchRowsMax == 0 {
+		cfg.BatchRowsMax = 64 << 10
+	}
+	if cfg.BatchRecordsMax == 0 {
+		cfg.BatchRecordsMax = 4096
+	}
+	if cfg.CommitEvery == 0 {
+		cfg.CommitEvery = 100 * time.Millisecond
+	}
+	if cfg.RetryMin == 0 {
+		cfg.RetryMin = 50 * time.Millisecond
+	}
+	if cfg.RetryMax == 0 {
+		cfg.RetryMax = 2 * time.Second
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.OnCommit == nil {
+		cfg.OnCommit = func([]schemas.Accepted, uint64, uint64) {}
+	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = NewWriterMetrics(nil)
+	}
+	return cfg
+}
+
+// ErrLogBehind says that the log ends before the position of the ledger: it was
+// rolled back or replaced. Nothing is written until a person has looked.
+var ErrLogBehind = errors.New("the log ends before the ledger's position")
+
+// ErrLogGap says that records are missing between the ledger's position and the
+// oldest one on the log.
+var ErrLogGap = errors.New("the log lost records before they were written")
+
+// Writer turns the records of one shard into rows. One goroutine runs it; while
+// it inserts one range, a second reads and decodes the next.
+type Writer struct {
+	cfg    WriterConfig
+	log    Log
+	store  Store
+	prices Prices
+
+	// Owned by Run's goroutine. The filter may hold keys of ranges that were not
+	// committed: those cost a lookup, nothing more.
+	filter *filter
+	book   *schemas.PriceBook
+	head   Head
+}
+
+// NewWriter returns a Writer. It does nothing until Run.
+func NewWriter(cfg WriterConfig, log Log, store Store, prices Prices) *Writer {
+	return &Writer{cfg: cfg.withDefaults(), log: log, store: store, prices: prices}
+}
+
+// Run writes until ctx ends. What passes by itself is tried again from the
+// ledger's position: recovery is the normal path. It returns an error when a
+// person has to act: the log lost records, or the tables refuse what is written.
+func (w *Writer) Run(ctx context.Context) error {
+	wait := w.cfg.RetryMin
+	for {
+		before := w.head.To
+		err := w.lead(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil: // the lease went to somebody else
+		case errors.Is(err, schemas.ErrUnavailable):
+			w.cfg.Metrics.retries.Inc()
+			w.cfg.Logger.Warn().Err(err).Uint64("seq", w.head.To).Dur("wait", wait).Msg("write again from the ledger's position")
+		default:
+			return err
+		}
+		if w.head.To > before {
+			wait = w.cfg.RetryMin
+		}
+		if !sleep(ctx, wait) {
+			return nil
+		}
+		wait = min(2*wait, w.cfg.RetryMax)
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// lead holds the lease and writes ranges until it is lost or something fails.
+func (w *Writer) lead(ctx context.Context) error {
+	lease, err := w.cfg.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("acquire lease: %w", err)
+	}
+	defer lease.Release()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if err := w.resume(ctx); err != nil {
+		return err
+	}
+	reader, err := w.log.Read(ctx, w.head.To+1)
+	if err != nil {
+		return fmt.Errorf("read log from %d: %w", w.head.To+1, err)
+	}
+	defer reader.Close()
+
+	// One range is decoded ahead: the channel has no room, so at most one range
+	// waits in it and one is being judged.
+	batches := make(chan batch)
+	failed := make(chan error, 1)
+	go func() { failed <- w.decode(ctx, reader, w.head.To, batches) }()
+	defer func() { cancel(); <-failed }()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-lease.Lost():
+			w.cfg.Logger.Warn().Msg("lease lost; another writer takes over")
+			return nil
+		case err := <-failed:
+			failed <- nil
+			return err
+		case b := <-batches:
+			if err := w.write(ctx, lease, b); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// resume reads the ledger's position and brings the filter and the price book
+// there.
+func (w *Writer) resume(ctx context.Context) error {
+	head, err := w.store.Head(ctx, w.cfg.Shard)
+	if err != nil {
+		return fmt.Errorf("read ledger: %w", err)
+	}
+	last, err := w.log.Last(ctx)
+	if err != nil {
+		return fmt.Errorf("read end of log: %w", err)
+	}
+	if last < head.To {
+		return fmt.Errorf("%w: the log ends at %d, the ledger at %d; restore the log or start a new data directory", ErrLogBehind, last, head.To)
+	}
+	if err := w.loadKeys(ctx, head); err != nil {
+		return err
+	}
+	if w.book, err = w.prices.Book(ctx, head.PriceRevision); err != nil {
+		return fmt.Errorf("load price revision %d: %w", head.PriceRevision, err)
+	}
+	w.head = head
+	w.cfg.Metrics.position.Set(float64(head.To))
+	return nil
+}
+
+// loadKeys brings the filter to the ledger's position. It knows every key up to
+// w.head, so after a failure, or after another writer led, only what came since
+// is read.
+func (w *Writer) loadKeys(ctx context.Context, head Head) error {
+	if w.filter != nil && w.head.To == head.To {
+		return nil
+	}
+	started := w.cfg.Now()
+	if w.filter == nil || head.To < w.head.To {
+		w.filter = newFilter(head.Keys + head.Keys/4)
+		w.head = Head{}
+	}
+	if err := w.store.Keys(ctx, w.head.To, head.To, w.filter.add); err != nil {
+		w.filter = nil // half loaded: the next attempt starts over
+		return fmt.Errorf("load keys: %w", err)
+	}
+	w.cfg.Logger.Info().Uint64("keys", w.filter.count).Uint64("bytes", w.filter.bytes()).
+		Dur("took", w.cfg.Now().Sub(started)).Msg("keys loaded")
+	return nil
+}

@@ -1,0 +1,134 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/agentik-os/panda/aggregate"
+	"github.com/agentik-os/panda/ingest"
+	"github.com/agentik-os/panda/internal/httpapi"
+	"github.com/agentik-os/panda/internal/pricelist"
+	"github.com/agentik-os/panda/internal/tenancy"
+	"github.com/agentik-os/panda/rollup"
+	"github.com/agentik-os/panda/schemas"
+)
+
+// Stages are what the API asks. They exist once the warehouse is open.
+type Stages struct {
+	Reader *aggregate.Reader
+	Live   *aggregate.Live
+	Tables *ingest.Tables
+	Jobs   *rollup.Jobs
+	Verify func(ctx context.Context) (rollup.Report, error)
+	// Rollup is how far the windows are.
+	Rollup func() uint64
+}
+
+// API answers for a pipeline.
+type API struct {
+	// Stages returns the stages, or schemas.ErrUnavailable until they are there.
+	Stages   func() (*Stages, error)
+	Registry *tenancy.Registry
+	Prices   *pricelist.List
+	// Position returns the end of the log.
+	Position func(ctx context.Context) (uint64, error)
+	// Submit sends events of a tenant through the gateway's own path and returns
+	// when they are on the log. It is how a quarantined event is replayed.
+	Submit func(ctx context.Context, tenant string, events []schemas.Event) (seq uint64, err error)
+	// Cursors makes and reads page cursors.
+	Cursors httpapi.Cursors
+}
+
+// Register adds the routes to a server.
+func (a *API) Register(s *httpapi.Server) {
+	read, admin := tenancy.PermissionRead, tenancy.PermissionAdmin
+	s.Handle("GET /v1/usage", read, a.usage)
+	s.Handle("GET /v1/usage/series", read, a.series)
+	s.Handle("GET /v1/entitlements", read, a.entitlements)
+	s.Handle("GET /v1/events", read, a.events)
+	s.Handle("POST /v1/events/lookup", read, a.lookup)
+	s.Handle("GET /v1/conflicts", read, a.conflicts)
+	s.Handle("GET /v1/quarantine", read, a.quarantine)
+	s.Handle("POST /v1/quarantine/{id}/replay", admin, a.replay)
+	s.Handle("GET /v1/prices", read, a.prices)
+	s.Handle("GET /v1/prices/{provider}/{model...}", read, a.priceOfModel)
+	s.Handle("POST /v1/prices/import", admin, a.importPrices)
+	s.Handle("GET /v1/summary", read, a.summary)
+	s.Handle("GET /v1/jobs", read, a.jobs)
+	s.Handle("POST /v1/verify", admin, a.verify)
+}
+
+// tenant returns the one tenant a request is about.
+func (a *API) tenant(r *http.Request, scope tenancy.Scope) (tenancy.Tenant, error) {
+	named := r.URL.Query().Get("tenant")
+	if named == "" {
+		if scope.IsPlatform() {
+			return tenancy.Tenant{}, schemas.Invalid("/tenant", schemas.CodeMissing,
+				"a key of the platform has to say which tenant: ?tenant=<id or slug>")
+		}
+		named = scope.TenantID()
+	}
+	return a.Registry.Find(scope, named)
+}
+
+// tenantOrAll returns the tenant's id, or "" for a key of the platform that named
+// none: everything.
+func (a *API) tenantOrAll(r *http.Request, scope tenancy.Scope) (string, error) {
+	if scope.IsPlatform() && r.URL.Query().Get("tenant") == "" {
+		return "", nil
+	}
+	t, err := a.tenant(r, scope)
+	return t.ID, err
+}
+
+// platformOnly refuses the keys of tenants, with the answer of an unknown route.
+func platformOnly(scope tenancy.Scope) error {
+	if !scope.IsPlatform() {
+		return httpapi.NotFound()
+	}
+	return nil
+}
+
+// intQuery reads a whole number from the query, def when it is absent.
+func intQuery(r *http.Request, name string, def, least, most uint64) (uint64, error) {
+	text := r.URL.Query().Get(name)
+	if text == "" {
+		return def, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil || n < least || n > most {
+		return 0, schemas.Invalid("/"+name, schemas.CodeOutOfRange, "%q is not a whole number from %d to %d", text, least, most)
+	}
+	return n, nil
+}
+
+func boolQuery(r *http.Request, name string) bool {
+	switch r.URL.Query().Get(name) {
+	case "1", "true", "yes":
+		return true
+	}
+	return false
+}
+
+// writeJSON answers 200.
+func writeJSON(w http.ResponseWriter, v any) error {
+	httpapi.WriteJSON(w, http.StatusOK, v)
+	return nil
+}
+
+// eventJSON is an event in the form it could be sent in.
+func eventJSON(e *schemas.Event) json.RawMessage { return ingest.EncodeEvent(nil, e) }
+
+// placeText is a place in the log: "<sequence>-<index>".
+func placeText(seq uint64, idx uint16) string { return fmt.Sprintf("%d-%d", seq, idx) }
+
+func parsePlace(field, text string) (seq uint64, idx uint16, err error) {
+	var rest string
+	if n, scanErr := fmt.Sscanf(text, "%d-%d%s", &seq, &idx, &rest); n != 2 || scanErr == nil {
+		return 0, 0, schemas.Invalid("/"+field, schemas.CodeMalformed, "%q is not a place in the log such as 1042-7", text)
+	}
+	return seq, idx, nil
+}

@@ -1,0 +1,196 @@
+package api
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/agentik-os/panda/internal/tenancy"
+	"github.com/agentik-os/panda/rollup"
+	"github.com/agentik-os/panda/schemas"
+)
+
+// summary is GET /v1/summary: what came in and what became of it, over all
+// tenants and all time.
+func (a *API) summary(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
+	if err := platformOnly(scope); err != nil {
+		return err
+	}
+	stages, err := a.Stages()
+	if err != nil {
+		return err
+	}
+	intake, err := stages.Reader.Intake(r.Context(), time.Unix(0, 0), time.Now().Add(time.Hour))
+	if err != nil {
+		return err
+	}
+	sums, err := stages.Reader.Sums(r.Context())
+	if err != nil {
+		return err
+	}
+	last, err := a.Position(r.Context())
+	if err != nil {
+		return err
+	}
+	type positions struct {
+		Log    uint64 `json:"log"`
+		Ledger uint64 `json:"ledger"`
+		Rollup uint64 `json:"rollup"`
+	}
+	return writeJSON(w, struct {
+		Messages    int64         `json:"messages"`
+		Events      int64         `json:"events"`
+		Accepted    int64         `json:"accepted"`
+		Duplicates  int64         `json:"duplicates"`
+		Conflicts   int64         `json:"conflicts"`
+		Quarantined int64         `json:"quarantined"`
+		Late        int64         `json:"late"`
+		Unpriced    int64         `json:"unpriced"`
+		Calls       int64         `json:"calls"`
+		TokensTotal int64         `json:"tokens_total"`
+		Cost        schemas.Money `json:"cost"`
+		Position    positions     `json:"position"`
+	}{
+		intake.Messages, intake.Events, intake.Accepted, intake.Duplicates, intake.Conflicts, intake.Quarantined,
+		intake.Late, intake.Unpriced, sums.Calls, sums.Tokens, sums.Cost,
+		positions{last, stages.Live.Position().Seq, stages.Rollup()},
+	})
+}
+
+type jobView struct {
+	Name       string     `json:"name"`
+	Schedule   string     `json:"schedule"`
+	Running    bool       `json:"running"`
+	LastRun    *time.Time `json:"last_run"`
+	NextRun    *time.Time `json:"next_run"`
+	DurationMS int64      `json:"duration_ms"`
+	Outcome    string     `json:"outcome"`
+	Detail     string     `json:"detail"`
+	Position   uint64     `json:"position,omitempty"`
+}
+
+func timeOrNull(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+// jobs is GET /v1/jobs.
+func (a *API) jobs(w http.ResponseWriter, _ *http.Request, scope tenancy.Scope) error {
+	if err := platformOnly(scope); err != nil {
+		return err
+	}
+	stages, err := a.Stages()
+	if err != nil {
+		return err
+	}
+	views := []jobView{}
+	for _, s := range stages.Jobs.Status() {
+		v := jobView{
+			Name: s.Name, Schedule: s.Schedule, Running: s.Running,
+			LastRun: timeOrNull(s.LastRun), NextRun: timeOrNull(s.NextRun),
+			DurationMS: s.Duration.Milliseconds(), Outcome: s.Outcome, Detail: s.Detail,
+		}
+		if s.Name == rollup.JobName {
+			v.Position = stages.Rollup()
+		}
+		views = append(views, v)
+	}
+	return writeJSON(w, struct {
+		Jobs []jobView `json:"jobs"`
+	}{views})
+}
+
+type checkLine struct {
+	Check    string   `json:"check,omitempty"`
+	OK       bool     `json:"ok"`
+	Skipped  string   `json:"skipped,omitempty"`
+	Detail   string   `json:"detail,omitempty"`
+	Findings []string `json:"findings,omitempty"`
+	Checks   int      `json:"checks,omitempty"`
+	TookMS   int64    `json:"took_ms,omitempty"`
+}
+
+// verify is POST /v1/verify: a line of JSON per check, and one at the end.
+func (a *API) verify(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
+	if err := platformOnly(scope); err != nil {
+		return err
+	}
+	stages, err := a.Stages()
+	if err != nil {
+		return err
+	}
+	started := time.Now()
+	// A verify takes as long as there is data; the server's limits on a request
+	// are for questions.
+	control := http.NewResponseController(w)
+	if err := control.SetWriteDeadline(time.Time{}); err != nil {
+		return err
+	}
+	report, err := stages.Verify(r.Context())
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	out := json.NewEncoder(w)
+	for i := range report.Checks {
+		if err := out.Encode(lineOf(&report.Checks[i])); err != nil {
+			return nil // the client is gone; there is nobody to tell
+		}
+	}
+	_ = out.Encode(checkLine{OK: report.OK(), Checks: len(report.Checks), TookMS: time.Since(started).Milliseconds()})
+	return nil
+}
+
+func lineOf(c *rollup.Check) checkLine {
+	line := checkLine{Check: c.Name, OK: c.OK(), Skipped: c.Skipped}
+	var parts []string
+	for _, n := range c.Numbers {
+		parts = append(parts, n.Name+" "+n.Value)
+	}
+	parts = append(parts, c.Notes...)
+	line.Detail = strings.Join(parts, ", ")
+	for _, f := range c.Findings {
+		text := f.Detail
+		if f.Tenant != "" {
+			text = "tenant " + f.Tenant + ": " + text
+		}
+		if f.Window != "" {
+			text = "window " + f.Window + ", " + text
+		}
+		if f.To != 0 {
+			text = "log " + strconv.FormatUint(f.From, 10) + " to " + strconv.FormatUint(f.To, 10) + ", " + text
+		}
+		if f.Side != "" {
+			text += " (short: " + f.Side + ")"
+		}
+		line.Findings = append(line.Findings, text)
+	}
+	return line
+}
+
+func intText(n int64) string { return strconv.FormatInt(n, 10) }
+
+// printable returns a body as text; bytes that are none are escaped.
+func printable(body []byte) string {
+	if utf8.Valid(body) {
+		return string(body)
+	}
+	quoted := strconv.Quote(string(body))
+	return quoted[1 : len(quoted)-1]
+}
+
+// readAll reads a small body whole.
+func readAll(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, schemas.RequestBytesMax))
+	if err != nil {
+		return nil, schemas.Invalid("", schemas.CodeTooLong, "read body: %v", err)
+	}
+	return body, nil
+}

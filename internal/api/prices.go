@@ -1,0 +1,159 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/agentik-os/panda/internal/httpapi"
+	"github.com/agentik-os/panda/internal/tenancy"
+	"github.com/agentik-os/panda/schemas"
+	"github.com/agentik-os/panda/schemas/prices"
+)
+
+type revisionView struct {
+	Number  uint32    `json:"number"`
+	Created time.Time `json:"created"`
+	Actor   string    `json:"actor"`
+	Note    string    `json:"note"`
+	Source  string    `json:"source"`
+}
+
+func viewOfRevision(rev schemas.PriceRevision) revisionView {
+	return revisionView{rev.Number, rev.Created, rev.Actor, rev.Note, rev.Source}
+}
+
+type pricesAnswer struct {
+	Revision revisionView       `json:"revision"`
+	Rows     []schemas.PriceRow `json:"rows"`
+}
+
+// prices is GET /v1/prices: the rows in force at a moment.
+func (a *API) prices(w http.ResponseWriter, r *http.Request, _ tenancy.Scope) error {
+	q := r.URL.Query()
+	at := time.Now()
+	if text := q.Get("at"); text != "" {
+		parsed, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			if parsed, err = time.Parse(time.DateOnly, text); err != nil {
+				return schemas.Invalid("/at", schemas.CodeMalformed, "%q is neither a day nor an RFC 3339 time", text)
+			}
+		}
+		at = parsed
+	}
+	book, err := a.Prices.Current(r.Context())
+	if err != nil {
+		return err
+	}
+	rows := book.Search(q.Get("q"), at)
+	if provider := q.Get("provider"); provider != "" {
+		kept := rows[:0:0]
+		for _, row := range rows {
+			if row.Provider == provider {
+				kept = append(kept, row)
+			}
+		}
+		rows = kept
+	}
+	if rows == nil {
+		rows = []schemas.PriceRow{}
+	}
+	return writeJSON(w, pricesAnswer{viewOfRevision(book.Revision()), rows})
+}
+
+// priceOfModel is GET /v1/prices/{provider}/{model}: every dated row of a model.
+// The provider "-" asks for the model's own.
+func (a *API) priceOfModel(w http.ResponseWriter, r *http.Request, _ tenancy.Scope) error {
+	book, err := a.Prices.Current(r.Context())
+	if err != nil {
+		return err
+	}
+	provider := r.PathValue("provider")
+	if provider == "-" {
+		provider = ""
+	}
+	rows, ok := book.Find(provider, r.PathValue("model"))
+	if !ok {
+		return httpapi.NotFound()
+	}
+	return writeJSON(w, pricesAnswer{viewOfRevision(book.Revision()), rows})
+}
+
+type noteView struct {
+	Provider string `json:"provider"`
+	Model    string `json:"model"`
+	Field    string `json:"field,omitempty"`
+	Reason   string `json:"reason"`
+}
+
+func notesOf(notes []prices.Note) []noteView {
+	views := make([]noteView, len(notes))
+	for i, n := range notes {
+		views[i] = noteView{n.Provider, n.Model, n.Field, n.Detail}
+	}
+	return views
+}
+
+type importAnswer struct {
+	Revision  *uint32    `json:"revision"`
+	Added     int        `json:"added"`
+	Changed   int        `json:"changed"`
+	Removed   int        `json:"removed"`
+	Unchanged int        `json:"unchanged"`
+	Rounded   []noteView `json:"rounded"`
+	Skipped   []noteView `json:"skipped"`
+}
+
+// importPrices is POST /v1/prices/import: a price file becomes the next revision.
+func (a *API) importPrices(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
+	if err := platformOnly(scope); err != nil {
+		return err
+	}
+	q := r.URL.Query()
+	from := time.Now()
+	if text := q.Get("from"); text != "" {
+		var err error
+		if from, err = time.Parse(time.DateOnly, text); err != nil {
+			return schemas.Invalid("/from", schemas.CodeMalformed, "%q is not a day; write it as 2026-03-01", text)
+		}
+	}
+	imported, err := prices.Parse(q.Get("format"), http.MaxBytesReader(w, r.Body, prices.FileBytesMax))
+	if err != nil {
+		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+			return schemas.Invalid("", schemas.CodeTooLong, "the file has more than %d bytes", tooLarge.Limit)
+		}
+		return err
+	}
+	book, err := a.Prices.Current(r.Context())
+	if err != nil {
+		return err
+	}
+	next, changes, err := prices.Merge(book.Revision(), imported, prices.MergeOptions{From: from, All: boolQuery(r, "all")})
+	if err != nil {
+		return err
+	}
+	answer := importAnswer{
+		Unchanged: changes.Unchanged,
+		Rounded:   notesOf(imported.Report.Rounded), Skipped: notesOf(imported.Report.Skipped),
+	}
+	for _, c := range changes.Models {
+		switch c.Kind {
+		case prices.ChangeAdded:
+			answer.Added++
+		case prices.ChangeChanged:
+			answer.Changed++
+		case prices.ChangeEnded:
+			answer.Removed++
+		}
+	}
+	if len(changes.Models) > 0 && !boolQuery(r, "dry_run") {
+		next.Created, next.Actor, next.Note = time.Now().UTC(), scope.Actor(), q.Get("note")
+		next.Source = q.Get("format") + " file"
+		number, err := a.Prices.Publish(r.Context(), book.Number(), next)
+		if err != nil {
+			return err
+		}
+		answer.Revision = &number
+	}
+	return writeJSON(w, answer)
+}

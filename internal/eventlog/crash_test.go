@@ -1,0 +1,345 @@
+package eventlog_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/agentik-os/panda/internal/eventlog"
+	"github.com/agentik-os/panda/internal/eventlog/eventlogtest"
+	"github.com/agentik-os/panda/schemas"
+)
+
+// childEnv makes the test binary another program: one that dies in the middle.
+const childEnv = "PANDA_EVENTLOG_TEST_CHILD"
+
+// child is what that program does.
+type child struct {
+	Role string // "append" or "serve"
+	Dir  string
+	// For "serve":
+	Name, Routes      string
+	Port, ClusterPort int
+}
+
+func TestMain(m *testing.M) {
+	if text := os.Getenv(childEnv); text != "" {
+		var c child
+		err := json.Unmarshal([]byte(text), &c)
+		if err == nil {
+			err = c.run()
+		}
+		fmt.Fprintln(os.Stderr, "child:", err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+func (c child) run() error {
+	if c.Role == "serve" {
+		return c.serve()
+	}
+	log, err := eventlog.Open(context.Background(), eventlog.Config{DataDir: c.Dir, UsageMaxBytes: 1 << 30})
+	if err != nil {
+		return err
+	}
+	// 32 on the way at any time; each acknowledged position goes out at once.
+	futures := make(chan *eventlog.Future, 32)
+	go func() {
+		defer close(futures)
+		for i := 0; ; i++ {
+			f, err := log.AppendAsync(context.Background(), eventlog.Message{
+				Subject: "envelope.0.acme", ID: strconv.Itoa(i), Data: []byte(strconv.Itoa(i)),
+			})
+			if err != nil {
+				return
+			}
+			futures <- f
+		}
+	}()
+	for f := range futures {
+		ack, err := f.Wait(context.Background())
+		if err != nil {
+			return err
+		}
+		fmt.Println(ack.Seq)
+	}
+	return errors.New("no more messages")
+}
+
+func (c child) serve() error {
+	routes, err := url.Parse("nats://x")
+	if err != nil {
+		return err
+	}
+	var all []*url.URL
+	for _, port := range strings.Split(c.Routes, ",") {
+		route := *routes
+		route.Host = "127.0.0.1:" + port
+		all = append(all, &route)
+	}
+	srv, err := server.NewServer(&server.Options{
+		ServerName: c.Name, Host: "127.0.0.1", Port: c.Port, NoSigs: true, NoLog: true,
+		JetStream: true, SyncAlways: true, StoreDir: c.Dir, JetStreamMaxStore: 8 << 30, MaxPayload: 2 << 20,
+		Cluster: server.ClusterOpts{Name: "panda", Host: "127.0.0.1", Port: c.ClusterPort}, Routes: all,
+	})
+	if err != nil {
+		return err
+	}
+	srv.Start()
+	// The parent ends us; if it is gone, its end of the pipe is closed.
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	return nil
+}
+
+// start runs the child. It dies with the test at the latest.
+func (c child) start(t *testing.T) (*exec.Cmd, io.Reader) {
+	t.Helper()
+	text, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childEnv+"="+string(text))
+	cmd.Stderr = os.Stderr
+	if _, err := cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { kill(cmd) })
+	return cmd, out
+}
+
+func kill(cmd *exec.Cmd) {
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+}
+
+// What was acknowledged is there after the process was killed between any two
+// instructions. That the disk itself loses power is not tested here; against
+// that stand sync_always, which Open asserts, and the file system's word.
+func TestKilledLogKeepsWhatItAcknowledged(t *testing.T) {
+	dir := t.TempDir()
+	acked := 0
+	for range 3 {
+		cmd, out := child{Role: "append", Dir: dir}.start(t)
+		var seqs []uint64
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			seq, err := strconv.ParseUint(lines.Text(), 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if seqs = append(seqs, seq); len(seqs) == 300 {
+				if err := cmd.Process.Kill(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		_ = cmd.Wait()
+		if len(seqs) < 300 {
+			t.Fatalf("the child ended after %d messages", len(seqs))
+		}
+		acked = max(acked, int(seqs[len(seqs)-1]))
+	}
+	log := eventlogtest.OpenConfig(t, eventlog.Config{DataDir: dir})
+	state, err := log.State(t.Context(), schemas.StreamUsage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if state.First != 1 || state.Last < uint64(acked) || state.Messages != state.Last {
+		t.Fatalf("state = %+v, want 1 to at least %d without holes", state, acked)
+	}
+	r, err := log.Read(t.Context(), eventlog.ReadConfig{Stream: schemas.StreamUsage, From: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	// The children of later rounds sent what the first had sent, with the same
+	// ids, so every number is there once, in order.
+	expect(t, r, 0, int(state.Last))
+}
+
+// processes is a cluster of three servers in processes of their own, which can
+// be killed and stopped.
+type processes struct {
+	t    *testing.T
+	spec [3]child
+	cmd  [3]*exec.Cmd
+}
+
+func startProcesses(t *testing.T) *processes {
+	t.Helper()
+	p := &processes{t: t}
+	var ports [6]int
+	for i := range ports {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		ports[i] = listener.Addr().(*net.TCPAddr).Port
+	}
+	dir := t.TempDir()
+	for i := range p.spec {
+		p.spec[i] = child{
+			Role: "serve", Name: fmt.Sprintf("log-%d", i), Dir: filepath.Join(dir, strconv.Itoa(i)),
+			Port: ports[i], ClusterPort: ports[3+i], Routes: fmt.Sprintf("%d,%d,%d", ports[3], ports[4], ports[5]),
+		}
+	}
+	return p
+}
+
+func (p *processes) start(i int) { p.cmd[i], _ = p.spec[i].start(p.t) }
+
+func (p *processes) url() string {
+	return fmt.Sprintf("nats://127.0.0.1:%d,nats://127.0.0.1:%d,nats://127.0.0.1:%d", p.spec[0].Port, p.spec[1].Port, p.spec[2].Port)
+}
+
+// open connects once the first server listens; Open itself waits for the rest.
+func (p *processes) open(t *testing.T) *eventlog.Log {
+	t.Helper()
+	await(t, "server", func() bool {
+		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", p.spec[0].Port))
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+	return eventlogtest.OpenConfig(t, eventlog.Config{URL: p.url()})
+}
+
+// leader returns the server that leads USAGE and is not the given one.
+func (p *processes) leader(log *eventlog.Log, not int) int {
+	p.t.Helper()
+	leader := -1
+	await(p.t, "leader", func() bool {
+		ctx, cancel := context.WithTimeout(p.t.Context(), time.Second)
+		defer cancel()
+		stream, err := log.JetStream().Stream(ctx, schemas.StreamUsage)
+		if err != nil || stream.CachedInfo().Cluster == nil {
+			return false
+		}
+		for i, spec := range p.spec {
+			if spec.Name == stream.CachedInfo().Cluster.Leader && i != not {
+				leader = i
+			}
+		}
+		return leader >= 0
+	})
+	return leader
+}
+
+// publisher appends numbers, each again with the same id until it is
+// acknowledged, and reports the longest it waited for one.
+func publisher(ctx context.Context, log *eventlog.Log, acked chan<- int) (longest time.Duration, err error) {
+	defer close(acked)
+	for i := 0; ctx.Err() == nil; i++ {
+		m := eventlog.Message{Subject: "envelope.0.acme", ID: "n" + strconv.Itoa(i), Data: []byte(strconv.Itoa(i))}
+		start := time.Now()
+		for {
+			_, err := log.Append(context.WithoutCancel(ctx), m)
+			if err == nil {
+				break
+			}
+			if !errors.Is(err, schemas.ErrUnavailable) {
+				return longest, err
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		longest = max(longest, time.Since(start))
+		acked <- i
+	}
+	return longest, nil
+}
+
+// A leader that is killed, and one that is stopped and wakes up again believing
+// that it still leads, lose nothing, store nothing twice, and leave no gap in
+// what a reader sees.
+func TestClusterSurvivesItsLeader(t *testing.T) {
+	p := startProcesses(t)
+	for i := range p.spec {
+		p.start(i)
+	}
+	log := p.open(t)
+	r, err := log.Read(t.Context(), eventlog.ReadConfig{Stream: schemas.StreamUsage, From: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	acked := make(chan int)
+	ended := make(chan error, 1)
+	go func() {
+		longest, err := publisher(ctx, log, acked)
+		t.Logf("longest wait for an acknowledgement: %s", longest)
+		ended <- err
+	}()
+	last := 0
+	more := func(n int) {
+		t.Helper()
+		deadline := time.After(2 * patience)
+		for range n {
+			select {
+			case i, open := <-acked:
+				if !open {
+					t.Fatalf("the publisher ended: %v", <-ended)
+				}
+				last = i
+			case <-deadline:
+				t.Fatal("no acknowledgement")
+			}
+		}
+	}
+	more(50)
+	leader := p.leader(log, -1)
+	kill(p.cmd[leader])
+	more(50)
+	next := p.leader(log, leader)
+	p.start(leader)
+	more(50)
+	if err := p.cmd[next].Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	more(50)
+	p.leader(log, next)
+	if err := p.cmd[next].Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	more(50)
+	stop()
+	for i := range acked {
+		last = i
+	}
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	expect(t, r, 0, last+1)
+	// Nothing was stored twice either.
+	state, err := log.State(t.Context(), schemas.StreamUsage)
+	if err != nil || state.Messages != uint64(last+1) {
+		t.Fatalf("the stream holds %d messages, %v; want %d", state.Messages, err, last+1)
+	}
+}

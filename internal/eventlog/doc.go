@@ -1,0 +1,33 @@
+// Package eventlog promises that a message it acknowledged is on disk, in one
+// order, and can be read again from any position until its retention ends.
+//
+// It is the only package that knows NATS. A [Log] is either a server inside
+// this process (Config.URL is empty: file store, every write fsynced, no port
+// unless Config.Listen names one) or a client of a JetStream cluster. Both pass
+// the same suite, eventlogtest.Run.
+//
+// Four kinds of state live here:
+//
+//	streams    Append and Read: USAGE (the book of record), CONTROL (what people
+//	           decided), DECISIONS (facts that may exist once, see Decide)
+//	buckets    the last value of a key, with compare-and-set
+//	leases     one holder of a name at a time, with a fencing token
+//	nudges     Notify and Subscribe: may be lost, so nothing may depend on them
+//
+// The acknowledgement is the commit point. It is sent after the write reached
+// the disk (one server) or the disks of a majority (a cluster). An Append that
+// ends in ErrUnavailable may or may not be stored: send it again with the same
+// ID. The broker's window of remembered ids is only a cheap filter for such
+// repeats; when it calls a message a duplicate of a record that holds something
+// else, the message is stored all the same, because telling events apart is the
+// reader's work and losing one is not.
+//
+// When things fail: a server that dies keeps what it acknowledged, and Open
+// finds it again. A reader whose consumer, connection or server goes away makes
+// a new consumer after the last record it handed out, so it neither skips nor
+// repeats; if those records are gone for good, it says so with ErrTruncated
+// rather than going on. A full stream refuses new messages with ErrFull and
+// keeps the old. A full disk would stop the broker as a whole, so callers watch
+// Space and refuse before that. A holder that loses touch with the broker stops
+// believing in its lease before anyone else may take it.
+package eventlog

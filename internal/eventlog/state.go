@@ -1,0 +1,146 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/agentik-os/panda/schemas"
+)
+
+// Record is a message as the log holds it.
+type Record struct {
+	Subject string
+	// Seq is the position in the stream, counted from 1.
+	Seq uint64
+	// Time is when the broker stored it, by the broker's clock, UTC.
+	Time time.Time
+	// Data is the reader's to keep, and must not be changed.
+	Data []byte
+}
+
+// State is what a stream holds.
+type State struct {
+	// First and Last are the positions of the oldest and newest record. An empty
+	// stream has First = Last+1.
+	First, Last uint64
+	Messages    uint64
+	// Bytes counts records with their headers and bookkeeping, of one replica.
+	Bytes   uint64
+	Created time.Time
+	// Epoch tells this stream from one of the same name before or after it, as
+	// when a data directory was replaced. Positions of two epochs have nothing to
+	// do with each other.
+	Epoch uint64
+}
+
+// State returns what a stream holds, as its leader sees it.
+func (l *Log) State(ctx context.Context, stream string) (State, error) {
+	handle, err := l.stream(ctx, stream)
+	if err != nil {
+		return State{}, fmt.Errorf("read state: %w", err)
+	}
+	info, err := handle.Info(ctx)
+	if err != nil {
+		return State{}, fmt.Errorf("read state of %s: %w", stream, classify(err))
+	}
+	return stateOf(info), nil
+}
+
+// stream returns the client's handle of a stream, looked up once: the handle
+// holds the name and that reads go to the leader, neither of which changes.
+func (l *Log) stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	l.handlesMu.Lock()
+	handle, ok := l.handles[name]
+	l.handlesMu.Unlock()
+	if ok {
+		return handle, nil
+	}
+	handle, err := l.js.Stream(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("look up stream %s: %w", name, classify(err))
+	}
+	l.handlesMu.Lock()
+	defer l.handlesMu.Unlock()
+	l.handles[name] = handle
+	return handle, nil
+}
+
+func stateOf(info *jetstream.StreamInfo) State {
+	s := State{
+		First:    info.State.FirstSeq,
+		Last:     info.State.LastSeq,
+		Messages: info.State.Msgs,
+		Bytes:    info.State.Bytes,
+		Created:  info.Created.UTC(),
+		Epoch:    uint64(info.Created.UnixNano()),
+	}
+	if s.Messages == 0 {
+		s.First = s.Last + 1
+	}
+	return s
+}
+
+// Get returns the record at a position. ErrNotFound if it was purged, has
+// expired or never was.
+func (l *Log) Get(ctx context.Context, stream string, seq uint64) (Record, error) {
+	handle, err := l.stream(ctx, stream)
+	if err != nil {
+		return Record{}, fmt.Errorf("get: %w", err)
+	}
+	if seq == 0 {
+		return Record{}, fmt.Errorf("get %s 0: %w: positions count from 1", stream, ErrNotFound)
+	}
+	raw, err := handle.GetMsg(ctx, seq)
+	if err != nil {
+		return Record{}, fmt.Errorf("get %s %d: %w", stream, seq, classify(err))
+	}
+	return recordOf(raw), nil
+}
+
+// LastForSubject returns the newest record of a subject, and false if there is
+// none. The subject may hold wildcards.
+func (l *Log) LastForSubject(ctx context.Context, stream, subject string) (Record, bool, error) {
+	raw, err := l.lastForSubject(ctx, stream, subject)
+	if errors.Is(err, ErrNotFound) {
+		return Record{}, false, nil
+	}
+	if err != nil {
+		return Record{}, false, err
+	}
+	return recordOf(raw), true, nil
+}
+
+func (l *Log) lastForSubject(ctx context.Context, stream, subject string) (*jetstream.RawStreamMsg, error) {
+	handle, err := l.stream(ctx, stream)
+	if err != nil {
+		return nil, fmt.Errorf("get last of %s: %w", subject, err)
+	}
+	raw, err := handle.GetLastMsgForSubject(ctx, subject)
+	if err != nil {
+		return nil, fmt.Errorf("get last of %s in %s: %w", subject, stream, classify(err))
+	}
+	return raw, nil
+}
+
+func recordOf(raw *jetstream.RawStreamMsg) Record {
+	return Record{Subject: raw.Subject, Seq: raw.Sequence, Time: raw.Time.UTC(), Data: raw.Data}
+}
+
+// Purge removes every record of a subject from a stream. It serves the erasure of a tenant; positions are not used again.
+func (l *Log) Purge(ctx context.Context, stream, subject string) error {
+	handle, err := l.stream(ctx, stream)
+	if err != nil {
+		return fmt.Errorf("purge: %w", err)
+	}
+	if subject == "" {
+		return fmt.Errorf("purge %s: %w: a subject is needed", stream, schemas.ErrInvalid)
+	}
+	if err := handle.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
+		return fmt.Errorf("purge %s from %s: %w", subject, stream, classify(err))
+	}
+	return nil
+}

@@ -1,0 +1,204 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/agentik-os/panda/schemas"
+)
+
+// streamConfigs are the streams as they must be.
+func streamConfigs(cfg Config) []jetstream.StreamConfig {
+	common := jetstream.StreamConfig{
+		Retention: jetstream.LimitsPolicy,
+		Storage:   jetstream.FileStorage,
+		// The default throws the oldest messages away to make room, read or not.
+		Discard:    jetstream.DiscardNew,
+		Replicas:   cfg.Replicas,
+		Duplicates: cfg.DuplicateWindow,
+		MaxBytes:   -1,
+		MaxMsgs:    -1,
+		// Headers count, so the stream refuses what MessageBytesMax refuses.
+		MaxMsgSize:        MessageBytesMax,
+		MaxMsgsPerSubject: -1,
+		MaxConsumers:      -1,
+		// A direct read may be answered by a replica that is behind.
+		AllowDirect: false,
+		// Erasing a tenant purges its subject.
+		DenyDelete: false,
+		DenyPurge:  false,
+	}
+	usage := common
+	usage.Name = schemas.StreamUsage
+	usage.Description = "Every usage event, in the order that decides verdicts."
+	usage.Subjects = []string{schemas.SubjectsDirect, schemas.SubjectsEnvelope, schemas.SubjectsPrices}
+	usage.MaxAge = cfg.UsageMaxAge
+	usage.MaxBytes = cfg.UsageMaxBytes
+
+	control := common
+	control.Name = schemas.StreamControl
+	control.Description = "What people decided about tenants, keys and prices. Kept for ever."
+	control.Subjects = []string{schemas.SubjectsControl}
+
+	decisions := common
+	decisions.Name = schemas.StreamDecisions
+	decisions.Description = "Facts that may exist once: one message per subject, the first stands."
+	decisions.Subjects = []string{schemas.SubjectsDecisions}
+	decisions.MaxMsgsPerSubject = 1
+	decisions.DiscardNewPerSubject = true
+	return []jetstream.StreamConfig{usage, control, decisions}
+}
+
+func (l *Log) ensureStreams(ctx context.Context) error {
+	for _, want := range streamConfigs(l.cfg) {
+		if err := l.ensureStream(ctx, want); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ensureStream makes a stream or changes it to what it must be, then reads back
+// what the broker runs with. A cluster that is still electing is tried again
+// until ctx ends.
+func (l *Log) ensureStream(ctx context.Context, want jetstream.StreamConfig) error {
+	var got jetstream.StreamConfig
+	err := retry(ctx, func() error {
+		stream, err := l.js.CreateOrUpdateStream(ctx, want)
+		if err != nil {
+			return classify(err)
+		}
+		got = stream.CachedInfo().Config
+		return nil
+	})
+	if err != nil {
+		return l.explainStream(ctx, want, err)
+	}
+	if diff := differences(want, got); diff != "" {
+		return fmt.Errorf("%w: stream %s: %s", ErrSetting, want.Name, diff)
+	}
+	return nil
+}
+
+// explainStream names the settings that stood in the way of an update.
+func (l *Log) explainStream(ctx context.Context, want jetstream.StreamConfig, cause error) error {
+	if stream, err := l.js.Stream(ctx, want.Name); err == nil {
+		if diff := differences(want, stream.CachedInfo().Config); diff != "" {
+			return fmt.Errorf("%w: stream %s exists with other settings that cannot be changed: %s: %w",
+				ErrSetting, want.Name, diff, cause)
+		}
+	}
+	return fmt.Errorf("make stream %s with %d replicas: %w", want.Name, want.Replicas, cause)
+}
+
+// differences lists the settings that promises hang on and that are not as
+// wanted, "" if there are none.
+func differences(want, got jetstream.StreamConfig) string {
+	var out []string
+	compare := func(setting string, want, got any) {
+		if want != got {
+			out = append(out, fmt.Sprintf("%s is %v, want %v", setting, got, want))
+		}
+	}
+	slices.Sort(want.Subjects)
+	slices.Sort(got.Subjects)
+	compare("subjects", strings.Join(want.Subjects, " "), strings.Join(got.Subjects, " "))
+	compare("retention", want.Retention, got.Retention)
+	compare("storage", want.Storage, got.Storage)
+	compare("discard", want.Discard, got.Discard)
+	compare("discard_new_per_subject", want.DiscardNewPerSubject, got.DiscardNewPerSubject)
+	compare("num_replicas", want.Replicas, got.Replicas)
+	compare("max_age", want.MaxAge, got.MaxAge)
+	compare("max_bytes", want.MaxBytes, got.MaxBytes)
+	compare("max_msgs", want.MaxMsgs, got.MaxMsgs)
+	compare("max_msg_size", want.MaxMsgSize, got.MaxMsgSize)
+	compare("max_msgs_per_subject", want.MaxMsgsPerSubject, got.MaxMsgsPerSubject)
+	compare("duplicate_window", want.Duplicates, got.Duplicates)
+	compare("allow_direct", want.AllowDirect, got.AllowDirect)
+	compare("deny_delete", want.DenyDelete, got.DenyDelete)
+	compare("deny_purge", want.DenyPurge, got.DenyPurge)
+	compare("no_ack", want.NoAck, got.NoAck)
+	compare("sealed", want.Sealed, got.Sealed)
+	compare("mirrored", want.Mirror != nil, got.Mirror != nil)
+	compare("allow_rollup_hdrs", want.AllowRollup, got.AllowRollup)
+	compare("allow_msg_ttl", want.AllowMsgTTL, got.AllowMsgTTL)
+	compare("persist_mode", want.PersistMode, got.PersistMode)
+	return strings.Join(out, ", ")
+}
+
+// retry calls f until it succeeds, fails for another reason than
+// unavailability, or ctx ends. It returns the last error that says more than
+// that time ran out.
+func retry(ctx context.Context, f func() error) error {
+	const pauseMax = 2 * time.Second
+	var telling error
+	for pause := 20 * time.Millisecond; ; pause = min(2*pause, pauseMax) {
+		err := f()
+		if !errors.Is(err, schemas.ErrUnavailable) || errors.Is(err, ErrFull) || errors.Is(err, ErrClosed) {
+			return err
+		}
+		if telling == nil || !errors.Is(err, context.DeadlineExceeded) {
+			telling = err
+		}
+		if wait(ctx, pause) != nil {
+			return telling
+		}
+	}
+}
+
+// wait pauses for d or until ctx ends.
+func wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// defaultUsageBytes is 60 % of what the disk could give the log: what is free
+// and what the log has already.
+func defaultUsageBytes(dir string) (int64, error) {
+	free, err := diskOf(dir)
+	if err != nil {
+		return 0, err
+	}
+	var used int64
+	err = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		info, err := entry.Info()
+		if err == nil {
+			used += info.Size()
+		}
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("measure data directory: %w", err)
+	}
+	const step = 1 << 28
+	return max((free+used)/10*6/step*step, step), nil
+}
+
+// redact takes passwords out of addresses.
+func redact(addresses string) string {
+	parts := strings.Split(addresses, ",")
+	for i, part := range parts {
+		if u, err := url.Parse(strings.TrimSpace(part)); err == nil {
+			parts[i] = u.Redacted()
+		}
+	}
+	return strings.Join(parts, ",")
+}

@@ -1,0 +1,27 @@
+// Package httpapi promises that no handler runs without a scope that
+// authentication made, and that every refusal looks the same: an RFC 9457 problem
+// with a stable code.
+//
+// A [Server] is a table of routes. [Server.Handle] takes the permission that a
+// route needs and a [Handler], which receives the caller's [tenancy.Scope]; there
+// is no way to add a route of ours without one, and a path that is not in the
+// table is 404. Paths are matched as they are: one that is not in its shortest
+// form (//, /../, a slash at the end) is 404 too, rather than a redirect to what
+// a proxy in front may have judged differently. Routes for callers that sign
+// their requests in another way, such as a payment provider's webhook, are added
+// with [Server.HandlePublic] and listed as such.
+//
+// Around each handler: a request id, the caller's address, a limit on time, a
+// recovery from panics, counters per route, one log line at debug level. The line
+// holds the path and never the query, which may carry what it should not.
+//
+// /livez says that the process runs, /readyz lists named checks, /metrics is for
+// Prometheus; these three need no key and say nothing about tenants.
+//
+// When things fail: an error of a handler becomes a problem by [ProblemOf]. What
+// is nobody's fault but ours is a 500 with an incident id; the log line with that
+// id has the cause, the answer has not. A panic is the same. When Run's context
+// ends, /readyz fails first, new connections are refused, and requests under way
+// get Config.DrainMax to finish; what the client did not see answered it sends
+// again, which every mutation here allows.
+package httpapi

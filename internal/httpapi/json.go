@@ -1,0 +1,213 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/agentik-os/panda/schemas"
+)
+
+// jsonDepthMax bounds how deep a body may nest: ours nest three levels.
+const jsonDepthMax = 32
+
+// DecodeJSON reads a request's JSON body into the struct that v points to. It is
+// strict: a field that v does not have, one that is there twice, another spelling
+// of a name, data after the value and a body above bytesMax (0: BodyBytesMax) are
+// refused. Mass assignment ends here: what the struct does not name cannot be set.
+//
+// Errors: a Problem (415, 400), *http.MaxBytesError (413), or *schemas.FieldError
+// with the pointer of the field.
+func DecodeJSON(w http.ResponseWriter, r *http.Request, bytesMax int64, v any) error {
+	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
+		return Problem{Status: http.StatusUnsupportedMediaType, Code: CodeMediaType,
+			Detail: "send the body with Content-Type: application/json"}
+	}
+	if bytesMax == 0 {
+		bytesMax = BodyBytesMax
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bytesMax))
+	if err != nil {
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			return err
+		}
+		return Problem{Status: http.StatusBadRequest, Code: CodeInvalid, Detail: "the body ended before it was complete"}
+	}
+	return UnmarshalStrict(body, v)
+}
+
+// UnmarshalStrict is DecodeJSON for a body that was read already.
+func UnmarshalStrict(body []byte, v any) error {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.UseNumber()
+	c := checker{dec: dec}
+	if err := c.value(reflect.TypeOf(v).Elem(), "", 0); err != nil {
+		return err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return schemas.Invalid("", schemas.CodeMalformed, "there is something after the JSON value")
+	}
+	if err := json.Unmarshal(body, v); err != nil {
+		return explain(err)
+	}
+	return nil
+}
+
+// explain turns an error of package json into one of a field.
+func explain(err error) error {
+	var wrong *json.UnmarshalTypeError
+	if errors.As(err, &wrong) {
+		pointer := ""
+		if wrong.Field != "" {
+			pointer = "/" + strings.ReplaceAll(wrong.Field, ".", "/")
+		}
+		return schemas.Invalid(pointer, schemas.CodeWrongType, "a %s does not belong here", wrong.Value)
+	}
+	if errors.Is(err, schemas.ErrInvalid) {
+		return err
+	}
+	return schemas.Invalid("", schemas.CodeMalformed, "the body is not valid JSON: %s", err)
+}
+
+// checker walks a document along the type it is meant for and refuses what
+// package json would let pass in silence.
+type checker struct {
+	dec *json.Decoder
+}
+
+var textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
+var jsonUnmarshaler = reflect.TypeFor[json.Unmarshaler]()
+
+// value checks the next value of the document. A nil type is anything.
+func (c *checker) value(t reflect.Type, pointer string, depth int) error {
+	if depth > jsonDepthMax {
+		return schemas.Invalid(pointer, schemas.CodeTooMany, "more than %d levels of nesting", jsonDepthMax)
+	}
+	token, err := c.dec.Token()
+	if err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return schemas.Invalid("", schemas.CodeMalformed, "the JSON ends too early")
+		}
+		return explain(err)
+	}
+	for t != nil && t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch token {
+	case json.Delim('{'):
+		return c.object(t, pointer, depth)
+	case json.Delim('['):
+		return c.array(t, pointer, depth)
+	}
+	return c.scalar(t, token, pointer)
+}
+
+func (c *checker) object(t reflect.Type, pointer string, depth int) error {
+	var fields map[string]reflect.Type
+	var elem reflect.Type
+	if t != nil && !custom(t) {
+		switch t.Kind() {
+		case reflect.Struct:
+			fields = fieldsOf(t)
+		case reflect.Map:
+			elem = t.Elem()
+		}
+	}
+	seen := map[string]bool{}
+	for c.dec.More() {
+		token, err := c.dec.Token()
+		if err != nil {
+			return explain(err)
+		}
+		name := token.(string) // the decoder allows nothing else in this place
+		at := pointer + "/" + escapePointer(name)
+		if seen[name] {
+			return schemas.Invalid(at, schemas.CodeRepeated, "the field is there twice")
+		}
+		seen[name] = true
+		next := elem
+		if fields != nil {
+			var known bool
+			if next, known = fields[name]; !known {
+				return schemas.Invalid(at, schemas.CodeUnknown, "there is no such field here")
+			}
+		}
+		if err := c.value(next, at, depth+1); err != nil {
+			return err
+		}
+	}
+	return c.closing()
+}
+
+func (c *checker) array(t reflect.Type, pointer string, depth int) error {
+	var elem reflect.Type
+	if t != nil && !custom(t) && (t.Kind() == reflect.Slice || t.Kind() == reflect.Array) {
+		elem = t.Elem()
+	}
+	for i := 0; c.dec.More(); i++ {
+		if err := c.value(elem, pointer+"/"+strconv.Itoa(i), depth+1); err != nil {
+			return err
+		}
+	}
+	return c.closing()
+}
+
+// closing reads the end of an object or array.
+func (c *checker) closing() error {
+	if _, err := c.dec.Token(); err != nil {
+		return schemas.Invalid("", schemas.CodeMalformed, "the JSON ends too early")
+	}
+	return nil
+}
+
+// scalar tries a text on the type that will read it, because package json loses
+// the place of an error there.
+func (c *checker) scalar(t reflect.Type, token json.Token, pointer string) error {
+	text, ok := token.(string)
+	if !ok || t == nil || reflect.PointerTo(t).Implements(jsonUnmarshaler) || !reflect.PointerTo(t).Implements(textUnmarshaler) {
+		return nil
+	}
+	err := reflect.New(t).Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(text))
+	var field *schemas.FieldError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &field):
+		return schemas.Invalid(pointer+field.Pointer, field.Code, "%s", field.Detail)
+	}
+	return schemas.Invalid(pointer, schemas.CodeMalformed, "%s", err)
+}
+
+// custom reports whether a type reads its JSON itself.
+func custom(t reflect.Type) bool {
+	p := reflect.PointerTo(t)
+	return p.Implements(jsonUnmarshaler) || p.Implements(textUnmarshaler)
+}
+
+// fieldsOf returns the names a struct has in JSON. Bodies are plain structs with
+// a tag on every field; embedding is not used, and would be a mistake here.
+func fieldsOf(t reflect.Type) map[string]reflect.Type {
+	fields := make(map[string]reflect.Type, t.NumField())
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if f.Anonymous || (f.IsExported() && name == "") {
+			panic(fmt.Sprintf("httpapi: field %s of %s has no json name", f.Name, t))
+		}
+		if f.IsExported() && name != "-" {
+			fields[name] = f.Type
+		}
+	}
+	return fields
+}
+
+func escapePointer(s string) string { return strings.NewReplacer("~", "~0", "/", "~1").Replace(s) }

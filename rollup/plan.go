@@ -1,0 +1,137 @@
+package rollup
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/agentik-os/panda/schemas"
+)
+
+// ErrLedgerBroken says that the ledger's ranges do not follow each other. Every
+// total after the break would be a guess, so whoever meets it stops; panda
+// verify shows where the break is.
+var ErrLedgerBroken = errors.New("ledger is not contiguous")
+
+// A ledgerRange is a committed span of the log and how many dirty windows it
+// names.
+type ledgerRange struct{ from, to, pairs uint64 }
+
+// nextSpan returns how far a pass from position may go: to the end of the
+// newest range that follows without gap, or earlier, where the ranges name
+// pairsMax dirty windows; it always takes one range. pairs is how many windows
+// the ranges name, with repeats. The ranges are in order and begin with the one
+// that ends at position, unless position is 0.
+func nextSpan(position uint64, ranges []ledgerRange, pairsMax uint64) (upto, pairs uint64, err error) {
+	at, begun := position, position != 0
+	for i, r := range ranges {
+		if r.from > r.to {
+			return 0, 0, fmt.Errorf("%w: a range begins at %d and ends at %d", ErrLedgerBroken, r.from, r.to)
+		}
+		if i == 0 && begun && r.from <= position {
+			if r.to != position {
+				return 0, 0, fmt.Errorf("%w: the range %d to %d does not end at position %d",
+					ErrLedgerBroken, r.from, r.to, position)
+			}
+			continue
+		}
+		if i == 0 && begun {
+			return 0, 0, fmt.Errorf("%w: no range ends at position %d", ErrLedgerBroken, position)
+		}
+		// The very first range may begin anywhere: a stream's first message is
+		// not always number 1.
+		if (begun || i > 0) && r.from != at+1 {
+			return 0, 0, fmt.Errorf("%w: after %d comes the range %d to %d", ErrLedgerBroken, at, r.from, r.to)
+		}
+		if pairs > 0 && pairs+r.pairs > pairsMax {
+			return at, pairs, nil
+		}
+		at, pairs = r.to, pairs+r.pairs
+	}
+	if begun && len(ranges) == 0 {
+		return 0, 0, fmt.Errorf("%w: it is empty, and rollups are at position %d", ErrLedgerBroken, position)
+	}
+	return at, pairs, nil
+}
+
+// A dirtyHour is a tenant's hour that must be recomputed; start is in Unix
+// seconds.
+type dirtyHour struct {
+	tenant string
+	start  int64
+}
+
+// A batch is what one statement recomputes: the windows of one grain and one
+// month from first to last, in order of tenant and time.
+type batch struct {
+	grain schemas.Grain
+	// from and to bound the windows in time; they lie within one month.
+	from, to    time.Time
+	first, last dirtyHour
+	windows     int
+}
+
+// plan returns the batches that make all windows of the dirty hours right again:
+// first the hours, then the days and at last the months that hold them. No batch
+// has more than windowsMax windows or lies in two months, so a statement's memory
+// is bounded and its insert is into one partition.
+func plan(dirty []dirtyHour, windowsMax int) []batch {
+	var batches []batch
+	for _, grain := range []schemas.Grain{schemas.GrainHour, schemas.GrainDay, schemas.GrainMonth} {
+		batches = append(batches, planGrain(grain, dirty, windowsMax)...)
+	}
+	return batches
+}
+
+func planGrain(grain schemas.Grain, dirty []dirtyHour, windowsMax int) []batch {
+	type due struct {
+		month int64
+		dirtyHour
+	}
+	windows := make([]due, 0, len(dirty))
+	for _, d := range dirty {
+		at := time.Unix(d.start, 0)
+		windows = append(windows, due{
+			month:     schemas.WindowOf(schemas.GrainMonth, at).Start.Unix(),
+			dirtyHour: dirtyHour{d.tenant, schemas.WindowOf(grain, at).Start.Unix()},
+		})
+	}
+	slices.SortFunc(windows, func(a, b due) int {
+		if a.month != b.month {
+			return cmp.Compare(a.month, b.month)
+		}
+		if c := strings.Compare(a.tenant, b.tenant); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.start, b.start)
+	})
+	windows = slices.Compact(windows)
+
+	var batches []batch
+	for begin := 0; begin < len(windows); {
+		end := begin + 1
+		from, to := windows[begin].start, windows[begin].start
+		for end < len(windows) && end-begin < windowsMax && windows[end].month == windows[begin].month {
+			from, to = min(from, windows[end].start), max(to, windows[end].start)
+			end++
+		}
+		batches = append(batches, batch{
+			grain: grain,
+			from:  time.Unix(from, 0).UTC(),
+			to:    schemas.WindowOf(grain, time.Unix(to, 0)).End(),
+			first: windows[begin].dirtyHour, last: windows[end-1].dirtyHour,
+			windows: end - begin,
+		})
+		begin = end
+	}
+	return batches
+}
+
+// pause returns how long to rest after a pass: long enough that passes take at
+// most dutyPercent of the time, and at least min.
+func pause(took, shortest time.Duration, dutyPercent int) time.Duration {
+	return max(shortest, took*time.Duration(100-dutyPercent)/time.Duration(dutyPercent))
+}

@@ -1,0 +1,10 @@
+-- The rows of usage_raw up to a position: as they lie there, and as they count.
+-- The difference is copies of repeated ranges that merges have not yet collapsed.
+SELECT
+    (SELECT count() FROM usage_raw WHERE seq <= {upto:UInt64}) AS rows_stored,
+    count() AS rows_counted,
+    countIf(type = 'void') AS voids,
+    (SELECT count() FROM usage_keys FINAL WHERE seq <= {upto:UInt64}) AS keys_counted,
+    (SELECT count() FROM usage_raw WHERE seq > {upto:UInt64}) AS rows_uncommitted
+FROM usage_raw FINAL
+WHERE seq <= {upto:UInt64}

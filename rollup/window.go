@@ -1,0 +1,342 @@
+package rollup
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/agentik-os/panda/internal/warehouse"
+	"github.com/agentik-os/panda/schemas"
+	"github.com/rs/zerolog"
+)
+
+//go:embed sql/*.sql
+var statements embed.FS
+
+// statement returns the text of an embedded statement; its absence is a broken
+// build.
+func statement(name string) string {
+	text, err := statements.ReadFile("sql/" + name + ".sql")
+	if err != nil {
+		panic("rollup: no statement " + name)
+	}
+	return string(text)
+}
+
+// DB is the warehouse as this package uses it; *warehouse.DB is one.
+type DB interface {
+	Exec(ctx context.Context, sql string, params ...warehouse.Param) error
+	Query(ctx context.Context, sql string, params ...warehouse.Param) (*warehouse.Rows, error)
+}
+
+// JobName is the name under which passes are recorded in job_runs. The
+// position of its newest run with outcome ok is what readers of rollups are as
+// of.
+const JobName = "rollup"
+
+// Config is what a Worker needs to know. Zero fields take the default named
+// beside them.
+type Config struct {
+	// Shard is the ledger's shard; the embedded system has shard 0 alone.
+	Shard uint32
+	// IntervalMin is the least time between two passes, 1 s: fresher than that
+	// is the live totals' work.
+	IntervalMin time.Duration
+	// IntervalMax is how long a worker that nobody nudges waits before it looks
+	// at the ledger by itself, 15 s.
+	IntervalMax time.Duration
+	// DutyPercent is the greatest share of time spent in passes, 20: the rest of
+	// the engine belongs to the writer and to readers.
+	DutyPercent int
+	// WindowsMax bounds the windows one statement recomputes, 2,000: some 60,000
+	// sums of 300 bytes with the usual 30 combinations a window.
+	WindowsMax int
+	// PairsMax bounds the dirty windows one pass takes on, 200,000 (20 MB here),
+	// so that a long catch-up commits its position as it goes.
+	PairsMax uint64
+	// RangesMax bounds the ledger rows one pass looks at, 10,000.
+	RangesMax uint32
+	// Now is the clock; time.Now.
+	Now func() time.Time
+	Log zerolog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	orDefault(&c.IntervalMin, time.Second)
+	orDefault(&c.IntervalMax, 15*time.Second)
+	orDefault(&c.DutyPercent, 20)
+	orDefault(&c.WindowsMax, 2_000)
+	orDefault(&c.PairsMax, 200_000)
+	orDefault(&c.RangesMax, 10_000)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return c
+}
+
+func orDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// A Worker keeps the rollup table up to date with the ledger.
+type Worker struct {
+	cfg   Config
+	db    DB
+	nudge chan struct{} // holds at most one nudge; Run takes it
+
+	mu       sync.Mutex
+	position uint64        // of the newest pass this worker knows of
+	moved    chan struct{} // closed when position moves, and then replaced
+}
+
+// New returns a Worker that does nothing until Run or Pass.
+func New(cfg Config, db DB) *Worker {
+	return &Worker{cfg: cfg.withDefaults(), db: db, nudge: make(chan struct{}, 1), moved: make(chan struct{})}
+}
+
+// Nudge says that the ledger has grown. It never blocks.
+func (w *Worker) Nudge() {
+	select {
+	case w.nudge <- struct{}{}:
+	default:
+	}
+}
+
+// Position returns the ledger position of the newest pass this worker knows of.
+func (w *Worker) Position() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.position
+}
+
+// WaitFor returns when rollups cover position, or with the context's error.
+func (w *Worker) WaitFor(ctx context.Context, position uint64) error {
+	for {
+		w.mu.Lock()
+		at, moved := w.position, w.moved
+		w.mu.Unlock()
+		if at >= position {
+			return nil
+		}
+		w.Nudge()
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for rollups at %d, now %d: %w", position, at, ctx.Err())
+		}
+	}
+}
+
+func (w *Worker) moveTo(position uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if position != w.position {
+		w.position = position
+		close(w.moved)
+		w.moved = make(chan struct{})
+	}
+}
+
+// Run makes passes until ctx ends, which is not an error. An engine that is
+// away is tried again; it returns on ErrLedgerBroken and on any error that a
+// repeat would not mend.
+func (w *Worker) Run(ctx context.Context) error {
+	for {
+		pass, err := w.Pass(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, schemas.ErrUnavailable):
+			w.cfg.Log.Warn().Err(err).Msg("rollup pass failed, will repeat")
+		case err != nil:
+			return err
+		case pass.Windows() > 0:
+			w.cfg.Log.Info().Uint64("from", pass.From).Uint64("position", pass.Position).
+				Int("hours", pass.Hours).Int("days", pass.Days).Int("months", pass.Months).
+				Dur("took", pass.Took).Msg("rollup pass")
+		}
+		if !w.rest(ctx, pass, err) {
+			return nil
+		}
+	}
+}
+
+// rest waits until the next pass may begin and there is a reason for it. It
+// reports false when ctx has ended.
+func (w *Worker) rest(ctx context.Context, pass Pass, err error) bool {
+	timer := time.NewTimer(pause(pass.Took, w.cfg.IntervalMin, w.cfg.DutyPercent))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return false
+	}
+	if err != nil || pass.More {
+		return true
+	}
+	timer.Reset(w.cfg.IntervalMax)
+	select {
+	case <-timer.C:
+	case <-w.nudge:
+	case <-ctx.Done():
+		return false
+	}
+	return true
+}
+
+// A Pass says what one pass did.
+type Pass struct {
+	// The pass covered the ledger after From up to and with Position.
+	From, Position uint64
+	// Windows that were replaced.
+	Hours, Days, Months int
+	Took                time.Duration
+	// More: the ledger is longer than one pass takes on.
+	More bool
+}
+
+// Windows returns how many windows were replaced.
+func (p Pass) Windows() int { return p.Hours + p.Days + p.Months }
+
+// idleRecordAfter is how old the newest run may get while there is nothing to
+// do. Runs are forgotten after 90 days, and with the last one the position.
+const idleRecordAfter = 24 * time.Hour
+
+// Pass brings the rollups from their position to the ledger's. It is what Run
+// does again and again; it may also be called alone, as a rebuild does. Errors
+// match ErrLedgerBroken, or what the warehouse returns; after any error the same
+// pass can be made again.
+func (w *Worker) Pass(ctx context.Context) (Pass, error) {
+	started := w.cfg.Now()
+	last, err := readPosition(ctx, w.db, JobName)
+	if err != nil {
+		return Pass{}, err
+	}
+	w.moveTo(last.position)
+	pass := Pass{From: last.position, Position: last.position}
+	ranges, err := w.ranges(ctx, last.position)
+	if err != nil {
+		return pass, err
+	}
+	upto, pairs, err := nextSpan(last.position, ranges, w.cfg.PairsMax)
+	if err != nil {
+		return pass, err
+	}
+	if upto == last.position && (last.finished.IsZero() || started.Sub(last.finished) < idleRecordAfter) {
+		return pass, nil
+	}
+	pass.More = len(ranges) > 0 && upto < ranges[len(ranges)-1].to || len(ranges) >= int(w.cfg.RangesMax)
+	dirty, err := w.dirty(ctx, last.position, upto, pairs)
+	if err != nil {
+		return pass, err
+	}
+	for _, b := range plan(dirty, w.cfg.WindowsMax) {
+		if err := w.recompute(ctx, b, last.position, upto); err != nil {
+			return pass, err
+		}
+		switch b.grain {
+		case schemas.GrainHour:
+			pass.Hours += b.windows
+		case schemas.GrainDay:
+			pass.Days += b.windows
+		case schemas.GrainMonth:
+			pass.Months += b.windows
+		}
+	}
+	pass.Position = upto
+	finished := w.cfg.Now()
+	pass.Took = finished.Sub(started)
+	// A clock that was set back must not make this run look older than the last.
+	if !finished.After(last.finished) {
+		finished = last.finished.Add(time.Millisecond)
+	}
+	err = recordRun(ctx, w.db, run{
+		job: JobName, started: started, finished: finished, outcome: OutcomeOK,
+		position: upto, rows: uint64(pass.Windows()),
+	})
+	if err != nil {
+		return pass, err
+	}
+	w.moveTo(upto)
+	return pass, nil
+}
+
+// ranges returns the ledger from position on; see sql/ranges.sql.
+func (w *Worker) ranges(ctx context.Context, position uint64) ([]ledgerRange, error) {
+	rows, err := w.db.Query(ctx, statement("ranges"),
+		warehouse.Param{Name: "shard", Value: w.cfg.Shard},
+		warehouse.Param{Name: "position", Value: position},
+		warehouse.Param{Name: "limit", Value: w.cfg.RangesMax})
+	if err != nil {
+		return nil, fmt.Errorf("read ledger after %d: %w", position, err)
+	}
+	var ranges []ledgerRange
+	err = each(rows, func() error {
+		ranges = append(ranges, ledgerRange{})
+		r := &ranges[len(ranges)-1]
+		return rows.Scan(&r.from, &r.to, &r.pairs)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read ledger after %d: %w", position, err)
+	}
+	return ranges, nil
+}
+
+// dirty returns the hours that the ledger names in (after, upto], each once.
+func (w *Worker) dirty(ctx context.Context, after, upto, pairs uint64) ([]dirtyHour, error) {
+	rows, err := w.db.Query(ctx, statement("dirty"),
+		warehouse.Param{Name: "shard", Value: w.cfg.Shard},
+		warehouse.Param{Name: "after", Value: after},
+		warehouse.Param{Name: "upto", Value: upto})
+	if err != nil {
+		return nil, fmt.Errorf("read dirty hours: %w", err)
+	}
+	var dirty []dirtyHour
+	err = each(rows, func() error {
+		dirty = append(dirty, dirtyHour{})
+		d := &dirty[len(dirty)-1]
+		return rows.Scan(&d.tenant, &d.start)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read dirty hours: %w", err)
+	}
+	// An empty answer must never be taken for nothing to do.
+	if pairs > 0 && len(dirty) == 0 {
+		return nil, fmt.Errorf("read dirty hours: the ledger names %d in (%d, %d], the answer was empty", pairs, after, upto)
+	}
+	return dirty, nil
+}
+
+func (w *Worker) recompute(ctx context.Context, b batch, after, position uint64) error {
+	err := w.db.Exec(ctx, statement(string(b.grain)+"s"),
+		warehouse.Param{Name: "shard", Value: w.cfg.Shard},
+		warehouse.Param{Name: "after", Value: after},
+		warehouse.Param{Name: "position", Value: position},
+		warehouse.Param{Name: "computed_ms", Value: w.cfg.Now().UnixMilli()},
+		warehouse.Param{Name: "from_s", Value: b.from.Unix()},
+		warehouse.Param{Name: "to_s", Value: b.to.Unix()},
+		warehouse.Param{Name: "first_tenant", Value: b.first.tenant},
+		warehouse.Param{Name: "first_s", Value: b.first.start},
+		warehouse.Param{Name: "last_tenant", Value: b.last.tenant},
+		warehouse.Param{Name: "last_s", Value: b.last.start})
+	if err != nil {
+		return fmt.Errorf("recompute %d windows (%s) of %s: %w", b.windows, b.grain, b.from.Format("2006-01"), err)
+	}
+	return nil
+}
+
+// each calls scan for every row and closes the rows.
+func each(rows *warehouse.Rows, scan func() error) error {
+	for rows.Next() {
+		if err := scan(); err != nil {
+			return errors.Join(err, rows.Close())
+		}
+	}
+	return errors.Join(rows.Err(), rows.Close())
+}
