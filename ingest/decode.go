@@ -50,7 +50,8 @@ func DecodeDirect(raw []byte) ([]Decoded, error) {
 type EventDecoder struct {
 	scan scanner
 	// names remembers short strings that come again: models, departments, tags.
-	// It maps a hash to the last string that had it, so it never grows.
+	// A string has two places by its hash, and the next ones push it out, so it
+	// never grows.
 	names *[nameSlots]string
 	seed  maphash.Seed
 	// chunk holds the strings that do not come again, such as ids, together.
@@ -70,7 +71,7 @@ type EventDecoder struct {
 }
 
 const (
-	nameSlots = 512 // more than the distinct names of a usual batch
+	nameSlots = 1024 // several times the distinct names of a usual batch
 	// nameBytesMax is the longest string that is remembered.
 	nameBytesMax = 64
 	// chunkBytes is how many ids and the like share an allocation, and so the
@@ -175,11 +176,16 @@ func (d *EventDecoder) name(b []byte) string {
 	if len(b) == 0 || d.names == nil || len(b) > nameBytesMax {
 		return string(b)
 	}
-	slot := &d.names[maphash.Bytes(d.seed, b)%nameSlots]
-	if *slot != string(b) {
-		*slot = string(b)
+	i := maphash.Bytes(d.seed, b) % nameSlots
+	newer, older := &d.names[i], &d.names[i^1]
+	if string(b) == *newer { // compared, not converted
+		return *newer
 	}
-	return *slot
+	if string(b) == *older {
+		return *older
+	}
+	*older, *newer = *newer, string(b)
+	return *newer
 }
 
 // text returns b as a string that is not likely to come again.

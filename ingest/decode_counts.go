@@ -203,7 +203,8 @@ func (d *EventDecoder) finishLevels(e *schemas.Event) error {
 	hasLevels := d.fields>>fieldLevels&1 == 1
 	switch {
 	case e.Type != schemas.TypeResourceSample && hasLevels:
-		return schemas.Invalid("/data/levels", schemas.CodeNotAllowed, "levels belong to %s events only", schemas.TypeResourceSample)
+		return schemas.Invalid("/data/levels", schemas.CodeNotAllowed,
+			"levels belong to %s events only", schemas.TypeResourceSample)
 	case e.Type == schemas.TypeResourceSample && len(e.Units) > 0:
 		return schemas.Invalid("/data/units", schemas.CodeNotAllowed,
 			"a %s has levels, which replace each other, and no units, which are summed", e.Type)

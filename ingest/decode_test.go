@@ -358,7 +358,7 @@ func validEvent(t *rapid.T) schemas.Event {
 	switch e.Type {
 	case schemas.TypeResourceSample:
 		for _, name := range sorted(rapid.SliceOfNDistinct(rapid.SampledFrom(
-			[]string{"agents", "concurrent_sessions", "storage_bytes"}), 0, 3, rapid.ID[string]).Draw(t, "levels")) {
+			[]string{"agents", "concurrent_sessions", "storage_bytes"}), 1, 3, rapid.ID[string]).Draw(t, "levels")) {
 			e.Units = append(e.Units, schemas.Unit{Name: name, Count: count.Draw(t, name)})
 		}
 		return e

@@ -178,10 +178,17 @@ func (g *Gateway) tenantOf(r *http.Request, scope tenancy.Scope) (string, error)
 	named := r.URL.Query().Get("tenant")
 	switch {
 	case named != "":
-		return g.cfg.FindTenant(scope, named)
+		id, err := g.cfg.FindTenant(scope, named)
+		if err != nil {
+			return "", err
+		}
+		// Asked again here, where it decides on whose account the events go.
+		narrowed, err := scope.For(id)
+		return narrowed.TenantID(), err
 	case scope.TenantID() == "":
 		return "", httpapi.Problem{Status: http.StatusForbidden, Code: "tenant_needed",
-			Detail: "usage belongs to a tenant, and this key belongs to none; name one with ?tenant=<id or slug>, or use a key of the tenant"}
+			Detail: "usage belongs to a tenant, and this key belongs to none; " +
+				"name one with ?tenant=<id or slug>, or use a key of the tenant"}
 	}
 	return scope.TenantID(), nil
 }
@@ -231,7 +238,8 @@ func verdictsParameter(r *http.Request) (onlyRejected bool, err error) {
 	case "rejected":
 		return true, nil
 	default:
-		return false, schemas.Invalid("/verdicts", schemas.CodeUnknown, "%q is not known; use all or rejected", clipped([]byte(v)))
+		return false, schemas.Invalid("/verdicts", schemas.CodeUnknown,
+			"%q is not known; use all or rejected", clipped([]byte(v)))
 	}
 }
 
@@ -289,7 +297,8 @@ func (x *exchange) notStored(stored int, err error) error {
 		// Room comes with the expiry of old messages or with an operator.
 		const fullRetryAfter = 30 * time.Second
 		p.Code, p.RetryAfter = CodeLogFull, fullRetryAfter
-		p.Title, p.Detail = "Log full", "the event log is full and takes nothing more for now; keep the events and send them again"
+		p.Title = "Log full"
+		p.Detail = "the event log is full and takes nothing more for now; keep the events and send them again"
 	}
 	if stored > 0 {
 		p.Detail = fmt.Sprintf("%d of %d events are stored; send the same batch again, what is stored will be recognised",

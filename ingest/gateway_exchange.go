@@ -114,18 +114,17 @@ func (x *exchange) judge(now time.Time, pastMax time.Duration) {
 		if d.Err == nil {
 			d.Err = d.Event.ValidateTime(now, pastMax)
 		}
-		v := eventVerdict{verdict: verdictAccepted, event: -1}
-		switch {
-		case d.Err != nil:
-			v.verdict = verdictRejected
-			x.counts.rejected++
-			if !errors.As(d.Err, &v.err) {
-				v.err = schemas.Invalid("", schemas.CodeMalformed, "%s", d.Err)
-			}
-		default:
-			x.collect(i, &v)
+		x.verdicts = append(x.verdicts, eventVerdict{verdict: verdictAccepted, event: -1})
+		v := &x.verdicts[i]
+		if d.Err == nil {
+			x.collect(i, v)
+			continue
 		}
-		x.verdicts = append(x.verdicts, v)
+		v.verdict = verdictRejected
+		x.counts.rejected++
+		if !errors.As(d.Err, &v.err) {
+			panic("ingest: a decoder's error is no FieldError; the client could not be told what is wrong")
+		}
 	}
 }
 
@@ -184,7 +183,8 @@ func (x *exchange) allRejected() error {
 	p := httpapi.Problem{Status: http.StatusUnprocessableEntity, Code: httpapi.CodeInvalid, Title: "No valid event"}
 	for i := range x.verdicts {
 		err := x.verdicts[i].err
-		p.Errors = append(p.Errors, httpapi.FieldProblem{Pointer: x.pointer(i, err.Pointer), Code: err.Code, Detail: err.Detail})
+		p.Errors = append(p.Errors, httpapi.FieldProblem{
+			Pointer: x.pointer(i, err.Pointer), Code: err.Code, Detail: err.Detail})
 	}
 	p.Detail = p.Errors[0].Detail
 	if len(p.Errors) > 1 {

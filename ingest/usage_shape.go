@@ -196,7 +196,8 @@ func (u *usageCounts) gemini() (t schemas.Tokens, flag bool, err error) {
 	t[schemas.CacheRead] = u.n[cachedCount]
 	t[schemas.AudioIn] = u.n[promptAudioCount]
 	t[schemas.Image] = u.n[promptImageCount]
-	t[schemas.Input] = u.n[promptCount] - u.n[cachedCount] - u.n[promptAudioCount] - u.n[promptImageCount] + u.n[toolPromptCount]
+	t[schemas.Input] = u.n[toolPromptCount] + u.n[promptCount] -
+		u.n[cachedCount] - u.n[promptAudioCount] - u.n[promptImageCount]
 	t[schemas.Reasoning] = u.n[thoughtsCount]
 	t[schemas.AudioOut] = u.n[candidatesAudioCount]
 	t[schemas.Output] = u.n[candidatesCount] - u.n[candidatesAudioCount]
@@ -211,7 +212,8 @@ func (u *usageCounts) within(whole usageField, parts ...usageField) error {
 		sum += u.n[part]
 		if u.n[part] > u.n[whole] {
 			return schemas.Invalid(part.pointer(), schemas.CodeBadTotal,
-				"%d is more than the %d of %s, which it is a part of", u.n[part], u.n[whole], strings.TrimPrefix(whole.pointer(), "/data/usage/"))
+				"%d is more than the %d of %s, which it is a part of",
+				u.n[part], u.n[whole], strings.TrimPrefix(whole.pointer(), "/data/usage/"))
 		}
 	}
 	if sum > u.n[whole] {

@@ -161,9 +161,9 @@ func negation(c *candidate, target *schemas.Accepted) schemas.Accepted {
 	e.ID, e.Source, e.Type = c.event.ID, c.event.Source, schemas.TypeVoid
 	e.Corrects = c.event.Corrects
 	e.Tokens = target.Event.Tokens.Negate()
-	e.Units = make([]schemas.Unit, len(target.Event.Units))
-	for i, u := range target.Event.Units {
-		e.Units[i] = schemas.Unit{Name: u.Name, Count: -u.Count}
+	e.Units = nil
+	for _, u := range target.Event.Units {
+		e.Units = append(e.Units, schemas.Unit{Name: u.Name, Count: -u.Count})
 	}
 	if target.Event.Type == schemas.TypeResourceSample {
 		e.Units = nil // a level is replaced, not taken back

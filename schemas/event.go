@@ -322,9 +322,6 @@ func (e *Event) validateLevels() error {
 	if e.Tokens != (Tokens{}) {
 		return Invalid("/data/tokens", CodeNotAllowed, "a %s has levels and no tokens; send the usage as an event of its own", e.Type)
 	}
-	if len(e.Units) == 0 {
-		return Invalid("/data/levels", CodeMissing, "a %s needs a level: agents, concurrent_sessions or storage_gb", e.Type)
-	}
 	for _, u := range e.Units {
 		switch u.Name {
 		case LevelAgents, LevelConcurrentSessions, LevelStorageBytes:

@@ -113,7 +113,6 @@ func TestValidateRefuses(t *testing.T) {
 		"call that corrects": {func(e *event) { e.Corrects = schemas.EventRef{Source: "s", ID: "1"} }, "/data not_allowed"},
 		"call with amount":   {func(e *event) { e.HasAmount = true }, "/data not_allowed"},
 		"sample with tokens": {func(e *event) { asSample(e, schemas.LevelAgents, 1); e.Tokens[0] = 1 }, "/data/tokens not_allowed"},
-		"sample of nothing":  {func(e *event) { asSample(e, "", 0); e.Units = nil }, "/data/levels missing"},
 		"sample with units":  {func(e *event) { asSample(e, "web_search", 1) }, "/data/levels/web_search unknown"},
 		"sample below zero":  {func(e *event) { asSample(e, schemas.LevelAgents, -1) }, "/data/levels/agents out_of_range"},
 		"sample too large":   {func(e *event) { asSample(e, schemas.LevelStorageBytes, 1e18+1) }, "/data/levels/storage_gb out_of_range"},

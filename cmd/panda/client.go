@@ -58,6 +58,7 @@ type apiError struct {
 	Ref    string         `json:"instance"`
 	Errors []problemField `json:"errors"`
 
+	Hint       string `json:"-"` // what to look at, from the side of the client
 	retryAfter time.Duration
 }
 
@@ -77,6 +78,9 @@ func (e *apiError) Error() string {
 		b.WriteString(e.Title)
 	default:
 		fmt.Fprintf(&b, "the server answered %d %s", e.Status, http.StatusText(e.Status))
+	}
+	if e.Hint != "" {
+		b.WriteString("\n" + e.Hint)
 	}
 	if e.Status == http.StatusUnauthorized {
 		b.WriteString("\ngive a key with --api-key or PANDA_API_KEY")
@@ -149,14 +153,18 @@ func (c *apiClient) sendOnce(ctx context.Context, r request) (*http.Response, er
 	}
 	if res.StatusCode/100 != 2 {
 		defer res.Body.Close()
-		return nil, readProblem(res)
+		problem := readProblem(res)
+		if tenant := r.query.Get("tenant"); tenant != "" && problem.Status == http.StatusNotFound {
+			problem.Hint = fmt.Sprintf("this was asked of tenant %q; which there are: panda tenant list", tenant)
+		}
+		return nil, problem
 	}
 	return res, nil
 }
 
 // readProblem turns an answer into an error. What is not a problem of ours comes
 // from something in between, such as a proxy; its text is quoted, in short.
-func readProblem(res *http.Response) error {
+func readProblem(res *http.Response) *apiError {
 	e := &apiError{retryAfter: parseRetryAfter(res.Header.Get("Retry-After"))}
 	body, err := io.ReadAll(io.LimitReader(res.Body, problemBytesMax))
 	media, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))

@@ -7,7 +7,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
@@ -85,7 +87,8 @@ func (d *demoRun) directory(named bool) (string, error) {
 	if cache == "" {
 		home := d.getenv("HOME")
 		if home == "" {
-			return "", schemas.Invalid("/data", schemas.CodeMissing, "there is no cache directory; name one for the demo with --data")
+			return "", schemas.Invalid("/data", schemas.CodeMissing,
+				"there is no cache directory; name one for the demo with --data")
 		}
 		cache = filepath.Join(home, ".cache")
 	}
@@ -138,7 +141,8 @@ func (d *demoRun) prepare(ctx context.Context, now time.Time) (err error) {
 			return err
 		}
 		if err != nil || d.record.Loaded == nil {
-			return schemas.Invalid("/keep", schemas.CodeNotAllowed, "there is no finished demo in %s; run panda demo without --keep", d.dir)
+			return schemas.Invalid("/keep", schemas.CodeNotAllowed,
+				"there is no finished demo in %s; run panda demo without --keep", d.dir)
 		}
 	} else {
 		d.month = demo.LastMonth(now)
@@ -211,7 +215,8 @@ func (d *demoRun) fill(ctx context.Context) error {
 		return err
 	}
 	loader := &demo.Loader{URL: d.api.URL, HTTP: d.api.HTTP, Access: d.access, Publish: d.pipeline.Publish}
-	progress := demo.Progress{W: d.stderr, Terminal: isTerminal(d.stderr), Total: int64(d.record.Events), Sent: loader.Sent}
+	progress := demo.Progress{W: d.stderr, Terminal: isTerminal(d.stderr),
+		Total: int64(d.record.Events), Sent: loader.Sent}
 	drawing, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
@@ -234,21 +239,24 @@ func (d *demoRun) screen(got *demo.Got) demo.ScreenData {
 	total, _ := schemas.MoneyFromBig(got.Usage[0].Total.Cost) // it was a Money in the answer
 	return demo.ScreenData{
 		Tenant: t.Name, Month: d.month, Current: d.month.Contains(time.Now()), Total: total,
-		Budget: schemas.Mul(schemas.PicoPerUSD, t.Budget), HasBudget: t.Budget > 0, Models: got.Models, Agents: got.Agents,
+		Budget: schemas.Mul(schemas.PicoPerUSD, t.Budget), HasBudget: t.Budget > 0,
+		Models: got.Models, Agents: got.Agents,
 	}
 }
 
 // tenants is the table of all tenants.
 func (d *demoRun) tenants(got *demo.Got) grid {
-	g := grid{columns: []column{textColumn("name"), textColumn("plan"), numberColumn("agents"), numberColumn("calls"),
-		numberColumn("errors"), numberColumn("unpriced"), numberColumn("tokens"), numberColumn("cost/mo"), textColumn("status")}}
+	g := grid{columns: []column{textColumn("name"), textColumn("plan"), numberColumn("agents"),
+		numberColumn("calls"), numberColumn("errors"), numberColumn("unpriced"), numberColumn("tokens"),
+		numberColumn("cost/mo"), textColumn("status")}}
 	var sum schemas.Money
 	for i, t := range demo.Tenants() {
 		u := &got.Usage[i].Total
 		cost, _ := schemas.MoneyFromBig(u.Cost)
 		sum = sum.Add(cost)
-		g.rows = append(g.rows, []string{t.Name, t.Plan, grouped(int64(len(got.Usage[i].ByAgent))), grouped(u.Calls), grouped(u.Errors),
-			grouped(u.Unpriced), grouped(u.Tokens.Total()), cost.Display(), got.Status[i]})
+		g.rows = append(g.rows, []string{t.Name, t.Plan, grouped(int64(len(got.Usage[i].ByAgent))),
+			grouped(u.Calls), grouped(u.Errors), grouped(u.Unpriced), grouped(u.Tokens.Total()),
+			cost.Display(), got.Status[i]})
 	}
 	g.footer = []string{"Total", "", "", grouped(got.Summary.Calls), "", grouped(got.Summary.Unpriced),
 		grouped(got.Summary.TokensTotal), sum.Display(), ""}
@@ -259,7 +267,8 @@ func (d *demoRun) tenants(got *demo.Got) grid {
 // only the order of sending is known to the sender alone.
 func (d *demoRun) counts(sent demo.Counts, got *demo.Got) {
 	doors, counted := d.record.Loaded, &got.Summary
-	d.print("\n%s events sent, %s requests and %s NATS messages:\n", grouped(sent.Sent), grouped(doors.Requests), grouped(doors.Messages))
+	d.print("\n%s events sent, %s requests and %s NATS messages:\n",
+		grouped(sent.Sent), grouped(doors.Requests), grouped(doors.Messages))
 	for _, line := range []struct {
 		n    int64
 		text string
@@ -283,8 +292,8 @@ func (d *demoRun) counts(sent demo.Counts, got *demo.Got) {
 func (d *demoRun) compare(found []demo.Mismatch, compared int) error {
 	const shownMax = 20
 	if len(found) == 0 {
-		d.print("\n%s %s\n", d.paint(d.sign("✓", "ok"), text.FgGreen),
-			fmt.Sprintf("the sums equal what was sent, to the pico-dollar (%s numbers compared)", grouped(int64(compared))))
+		d.print("\n%s the sums equal what was sent, to the pico-dollar (%s numbers compared)\n",
+			d.paint(d.sign("✓", "ok"), text.FgGreen), grouped(int64(compared)))
 		return nil
 	}
 	d.print("\n%s %s of %s differ from what was sent:\n", d.paint(d.sign("✗", "FAIL"), text.FgRed, text.Bold),
@@ -302,7 +311,8 @@ func (d *demoRun) compare(found []demo.Mismatch, compared int) error {
 func (d *demoRun) verify(ctx context.Context) error {
 	d.print("\n")
 	c := &apiClient{base: d.api.URL, key: d.api.Key, http: d.api.HTTP}
-	res, err := c.send(ctx, request{method: http.MethodPost, path: "/v1/verify", header: http.Header{"Accept": {"application/x-ndjson"}}})
+	res, err := c.send(ctx, request{method: http.MethodPost, path: "/v1/verify",
+		header: http.Header{"Accept": {"application/x-ndjson"}}})
 	if err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}
@@ -336,7 +346,8 @@ func (d *demoRun) serveOn(ctx context.Context) error {
 		d.print("  panda demo --keep %s\n", at)
 		return nil
 	}
-	d.print("\nServing at %s until Ctrl-C. The platform's key is in %s.\n", d.api.URL, filepath.Join(d.dir, "admin.key"))
+	d.print("\nServing at %s until Ctrl-C. The platform's key is in %s.\n",
+		d.api.URL, filepath.Join(d.dir, "admin.key"))
 	if d.access != nil {
 		d.print("A key of %s, for sending and reading:\n  %s\n", demo.Tenants()[0].Name, d.access[0].Key)
 	}
@@ -346,8 +357,8 @@ func (d *demoRun) serveOn(ctx context.Context) error {
 // quoted returns a path as a shell reads it.
 func quoted(path string) string {
 	for _, r := range path {
-		if !(r == '/' || r == '.' || r == '-' || r == '_' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z') {
-			return "'" + path + "'"
+		if !strings.ContainsRune("/.-_", r) && !unicode.IsLetter(r) && !unicode.IsDigit(r) {
+			return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 		}
 	}
 	return path

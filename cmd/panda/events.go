@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -90,13 +91,20 @@ func newEventsTail(a *app) *cobra.Command {
 	var count int
 	cmd := &cobra.Command{
 		Use: "tail", Short: "Show the newest events, and with -f those that come", Args: cobra.NoArgs,
-		Long: "Shows the newest events, the newest last. With -o json one event a line, as the API gives it.",
+		Long: "Shows the newest events by their time, the newest last; -f goes on with those that arrive, whatever\n" +
+			"their time. With -o json one event a line, as the API gives it.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if count < 0 {
 				return usagef("-n %d: a count is not negative", count)
 			}
 			return a.with(cmd.Context(), func(c *apiClient) error {
 				t := eventTail{app: a, client: c, tenant: tenant}
+				if follow {
+					// Where to go on from is settled first, so that nothing falls between.
+					if err := t.begin(cmd.Context()); err != nil {
+						return err
+					}
+				}
 				if err := t.newest(cmd.Context(), count); err != nil || !follow {
 					return err
 				}
@@ -110,33 +118,39 @@ func newEventsTail(a *app) *cobra.Command {
 	return cmd
 }
 
-// eventTail writes events in the order of the log.
+// eventTail writes events as they are read.
 type eventTail struct {
 	app    *app
 	client *apiClient
 	tenant string
-	after  string // place of the last event that was seen
+	after  string          // place that following goes on from
+	seen   map[string]bool // places of the newest that were shown before following
 	titled bool
+}
+
+// begin notes the end of the log.
+func (t *eventTail) begin(ctx context.Context) error {
+	s, _, err := call[summary](ctx, t.client, get("/v1/summary", params("tenant", t.tenant)))
+	if err != nil {
+		return err
+	}
+	t.after = fmt.Sprintf("%d-%d", s.Position.Ledger, math.MaxUint16)
+	return nil
 }
 
 // newest writes the newest n events, oldest first.
 func (t *eventTail) newest(ctx context.Context, n int) error {
-	t.after = "0-0"
-	// Even for none the newest place is needed: following starts there.
-	body, events, err := allPages(ctx, t.client, "/v1/events", params("tenant", t.tenant), "events", max(n, 1),
+	t.seen = map[string]bool{}
+	if n == 0 {
+		return nil
+	}
+	body, events, err := allPages(ctx, t.client, "/v1/events", params("tenant", t.tenant), "events", n,
 		func(p eventPage) ([]storedEvent, string) { return p.Events, p.NextCursor })
 	if err != nil {
 		return err
 	}
-	if len(events) == 0 {
-		if t.app.output == outputTable {
-			t.app.say("No events yet.\n")
-		}
-		return nil
-	}
-	t.after = fmt.Sprintf("%d-%d", events[0].Seq, events[0].Idx)
-	if n == 0 {
-		return nil
+	if len(events) == 0 && t.app.output == outputTable {
+		t.app.say("No events yet.\n")
 	}
 	var raws struct{ Events []json.RawMessage }
 	if err := json.Unmarshal(body, &raws); err != nil {
@@ -144,6 +158,9 @@ func (t *eventTail) newest(ctx context.Context, n int) error {
 	}
 	slices.Reverse(events)
 	slices.Reverse(raws.Events)
+	for i := range events {
+		t.seen[events[i].place()] = true
+	}
 	return t.write(events, raws.Events)
 }
 
@@ -156,18 +173,24 @@ func (t *eventTail) follow(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if n := len(page.Events); n > 0 {
-			var raws struct{ Events []json.RawMessage }
-			if err := json.Unmarshal(body, &raws); err != nil {
-				return fmt.Errorf("read events: %w", err)
+		var raws struct{ Events []json.RawMessage }
+		if err := json.Unmarshal(body, &raws); err != nil {
+			return fmt.Errorf("read events: %w", err)
+		}
+		for i := range page.Events {
+			t.after = page.Events[i].place()
+			if t.seen[t.after] {
+				continue
 			}
-			if err := t.write(page.Events, raws.Events); err != nil {
+			if err := t.write(page.Events[i:i+1], raws.Events[i:i+1]); err != nil {
 				return err
 			}
-			t.after = fmt.Sprintf("%d-%d", page.Events[n-1].Seq, page.Events[n-1].Idx)
 		}
 	}
 }
+
+// place is where the event is on the log.
+func (e *storedEvent) place() string { return fmt.Sprintf("%d-%d", e.Seq, e.Idx) }
 
 // tailLine lays out a line of the tail. The widths are fixed because lines are
 // written before the next are known; what does not fit pushes its line only.
@@ -330,8 +353,8 @@ func (a *app) drawCostOf(e *storedEvent) {
 	switch {
 	case e.Cost == nil:
 		a.print("\nNo price: %s. Bring prices in with: panda prices import FILE\n", orDash(e.UnpricedReason))
-	case e.PriceRevision > 0:
-		a.print("\nCost %s, prices revision %d.\n", e.costText(), e.PriceRevision)
+	case len(e.Lines) > 0:
+		a.print("\nPrices revision %d.\n", e.PriceRevision)
 	default:
 		a.print("\nCost %s.\n", e.costText())
 	}

@@ -101,7 +101,8 @@ func (a *app) importFiles(ctx context.Context, c *apiClient, f importFlags, file
 	var failed error
 	for _, path := range files {
 		r, err := a.importFile(ctx, c, f, path)
-		if r != nil {
+		var usage usageError
+		if r != nil && !errors.As(err, &usage) {
 			results = append(results, *r)
 			if a.output == outputTable {
 				a.drawImport(r, f)
@@ -140,6 +141,9 @@ func (a *app) importFile(ctx context.Context, c *apiClient, f importFlags, path 
 	run := &importRun{
 		client: c, flags: f, mapping: m, rows: rows,
 		result: &importResult{File: baseName(path), DryRun: c == nil},
+	}
+	if err := run.bindHeader(); err != nil {
+		return nil, fmt.Errorf("%s: %w", baseName(path), err)
 	}
 	if c != nil && path != "-" {
 		run.state = a.openImportState(path, f)
@@ -223,12 +227,16 @@ func (a *app) drawImport(r *importResult, f importFlags) {
 		a.say("%s: and %s more\n", r.File, plural(more, "rejected row", "rejected rows"))
 	}
 	if len(r.absent) > 0 {
-		a.say("%s: no row has the columns %s of --map\n", r.File, visible(strings.Join(r.absent, ", ")))
+		a.say("%s: columns of --map that no row has: %s\n", r.File, visible(strings.Join(r.absent, ", ")))
 	}
 	if len(r.unused) > 0 {
-		a.say("%s: not used: the columns %s\n", r.File, visible(strings.Join(r.unused, ", ")))
+		a.say("%s: columns not used: %s\n", r.File, visible(strings.Join(r.unused, ", ")))
 	}
-	a.print("%s: %s read: ", visible(r.File), plural(r.Read, "row", "rows"))
+	stopped := ""
+	if !r.complete {
+		stopped = "stopped; so far "
+	}
+	a.print("%s: %s%s read: ", visible(r.File), stopped, plural(r.Read, "row", "rows"))
 	if r.DryRun {
 		a.print("%s good, %s rejected; a dry run, nothing was sent", grouped(r.Accepted), grouped(r.Rejected))
 	} else {

@@ -61,10 +61,10 @@ func openRows(r io.Reader, format string) (rows rowReader, closeRows func(), err
 		return nil, nil, err
 	}
 	text := bufio.NewReaderSize(plain, 64<<10)
-	head, err := text.Peek(peekBytes)
-	if err != nil && !errors.Is(err, io.EOF) {
+	head, short := text.Peek(peekBytes)
+	if short != nil && !errors.Is(short, io.EOF) {
 		closePlain()
-		return nil, nil, fmt.Errorf("read: %w", err)
+		return nil, nil, fmt.Errorf("read: %w", short)
 	}
 	if bytes.HasPrefix(head, []byte(byteOrderMark)) {
 		_, _ = text.Discard(len(byteOrderMark)) // it is in the buffer

@@ -74,14 +74,14 @@ type batchRow struct {
 // are not counted.
 func (r *importRun) do(ctx context.Context) error {
 	r.acked = map[int64]bool{}
-	group, ctx := errgroup.WithContext(ctx)
+	group, running := errgroup.WithContext(ctx)
 	batches := make(chan *importBatch, r.flags.workers)
 	lookups := make(chan ackedBatch, lookupsAhead)
 	group.Go(func() error {
 		defer close(batches)
-		return r.read(ctx, batches)
+		return r.read(running, batches)
 	})
-	senders, sendCtx := errgroup.WithContext(ctx)
+	senders, sendCtx := errgroup.WithContext(running)
 	for range r.flags.workers {
 		senders.Go(func() error { return r.send(sendCtx, batches, lookups) })
 	}
@@ -90,7 +90,7 @@ func (r *importRun) do(ctx context.Context) error {
 		return senders.Wait()
 	})
 	for range r.flags.workers {
-		group.Go(func() error { return r.lookUp(ctx, lookups) })
+		group.Go(func() error { return r.lookUp(running, lookups) })
 	}
 	err := group.Wait()
 	if r.state != nil {
@@ -118,6 +118,18 @@ func (r *importRun) finish() *importResult {
 	}
 	slices.SortFunc(r.result.Errors, func(a, b rowError) int { return cmp.Compare(a.Line, b.Line) })
 	return r.result
+}
+
+// bindHeader binds the mapping to the header of a table, before its first row.
+func (r *importRun) bindHeader() error {
+	table, ok := r.rows.(*csvRows)
+	if !ok {
+		return nil
+	}
+	if err := r.mapping.bind(table.names, true); err != nil {
+		return usagef("%v", err) // it would be said of every row
+	}
+	return r.mapping.complete()
 }
 
 // read makes batches of the file's rows.
@@ -197,12 +209,9 @@ func (r *importRun) eventOf(row *fileRow) ([]byte, error) {
 		}
 		return bytes.Clone(row.event), nil
 	}
-	_, table := r.rows.(*csvRows)
 	first := r.mapping.fields == nil
+	_, table := r.rows.(*csvRows)
 	if err := r.mapping.bind(row.names, table); err != nil {
-		if table {
-			return nil, usageError{err}
-		}
 		return nil, err
 	}
 	if first {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strconv"
+	"strings"
 )
 
 // The gateway's words for an event that it did not take, and for one that came
@@ -96,7 +98,7 @@ func (r *importRun) sendBatch(ctx context.Context, b *importBatch) (ackedBatch, 
 			b.rows[e.Index].duplicate = true
 		case e.Verdict == verdictRejected:
 			rejected[e.Index] = true
-			if err := r.rejectAt(b, e.Index, e.Pointer, e.Detail); err != nil {
+			if err := r.rejectAt(b, e.Index, strings.TrimPrefix(e.Pointer, "/"+strconv.Itoa(e.Index)), e.Detail); err != nil {
 				return ack, err
 			}
 		}
@@ -217,7 +219,7 @@ func (r *importRun) settleConflicts(ctx context.Context) error {
 	cursor := ""
 	for {
 		page, _, err := call[conflictPage](ctx, r.client, get("/v1/conflicts",
-			params("tenant", r.flags.tenant, "limit", fmt.Sprint(pageMax), "cursor", cursor)))
+			params("tenant", r.flags.tenant, "limit", strconv.Itoa(pageMax), "cursor", cursor)))
 		if err != nil {
 			return fmt.Errorf("all rows are imported; ask which are in conflict: %w", err)
 		}

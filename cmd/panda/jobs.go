@@ -45,7 +45,7 @@ func newJobs(a *app) *cobra.Command {
 
 func jobGrid(list jobList) grid {
 	g := grid{columns: []column{textColumn("job"), textColumn("schedule"), textColumn("last run"), textColumn("next run"),
-		numberColumn("took"), textColumn("outcome"), textColumn("detail")}}
+		numberColumn("took"), textColumn("outcome"), proseColumn("detail")}}
 	for _, j := range list.Jobs {
 		took, last := "", "never"
 		if j.LastRun != nil && !j.LastRun.IsZero() {

@@ -14,7 +14,6 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/mattn/go-isatty"
-	"golang.org/x/term"
 )
 
 // The forms of output.
@@ -31,9 +30,12 @@ type column struct {
 	// number marks cells that are numbers or amounts, which spreadsheets may take
 	// as such; every other cell is protected from being taken as a formula.
 	number bool
+	// wrap is the width at which long text goes on in the next line; 0 is never.
+	wrap int
 }
 
 func textColumn(title string) column   { return column{title: title} }
+func proseColumn(title string) column  { return column{title: title, wrap: 48} }
 func numberColumn(title string) column { return column{title: title, right: true, number: true} }
 
 // A grid is a table before it is drawn.
@@ -51,7 +53,7 @@ func (a *app) draw(g grid) {
 	configs := make([]table.ColumnConfig, len(g.columns))
 	for i, c := range g.columns {
 		header[i] = strings.ToUpper(c.title)
-		configs[i] = table.ColumnConfig{Number: i + 1}
+		configs[i] = table.ColumnConfig{Number: i + 1, WidthMax: c.wrap, WidthMaxEnforcer: text.WrapSoft}
 		if c.right {
 			configs[i].Align, configs[i].AlignHeader, configs[i].AlignFooter = text.AlignRight, text.AlignRight, text.AlignRight
 		}
@@ -241,15 +243,4 @@ func (a *app) paint(s string, colours ...text.Color) string {
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && isatty.IsTerminal(f.Fd())
-}
-
-// lineWidth is the width of the terminal, or of a page when there is none.
-func (a *app) lineWidth() int {
-	const page = 100
-	if f, ok := a.stdout.(*os.File); ok {
-		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
-			return w
-		}
-	}
-	return page
 }

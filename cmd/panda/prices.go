@@ -37,14 +37,14 @@ func newPrices(a *app) *cobra.Command {
 }
 
 func newPricesList(a *app) *cobra.Command {
-	var query, provider, at, tenant string
+	var query, provider, at string
 	cmd := &cobra.Command{
 		Use: "list", Short: "List prices in USD per million tokens", Args: cobra.NoArgs,
 		Example: "  panda prices list -q sonnet\n  panda prices list --provider openai -o csv",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.with(cmd.Context(), func(c *apiClient) error {
 				list, body, err := call[priceList](cmd.Context(), c, get("/v1/prices",
-					params("q", query, "provider", provider, "at", at, "tenant", tenant)))
+					params("q", query, "provider", provider, "at", at)))
 				if err != nil {
 					return err
 				}
@@ -56,7 +56,6 @@ func newPricesList(a *app) *cobra.Command {
 	f.StringVarP(&query, "query", "q", "", "text in provider, model or name")
 	f.StringVar(&provider, "provider", "", "provider")
 	f.StringVar(&at, "at", "", "prices that hold at this time, RFC 3339 (empty: now)")
-	a.tenantFlag(cmd, &tenant)
 	return cmd
 }
 
@@ -74,11 +73,11 @@ func (a *app) drawPrices(list priceList) {
 func (a *app) drawRevision(list priceList) {
 	if list.Revision.Number > 0 {
 		a.print(", revision %d of %s UTC", list.Revision.Number, stamp(list.Revision.Created))
-		if list.Revision.Source != "" {
-			a.print(", from %s", visible(list.Revision.Source))
-		}
 	}
 	a.print(".\n")
+	if list.Revision.Source != "" {
+		a.print("Source: %s\n", visible(list.Revision.Source))
+	}
 }
 
 // pricePath is the address of a model's prices. A model may have slashes; a
@@ -155,12 +154,12 @@ func dayCell(t time.Time) string {
 }
 
 func newPricesShow(a *app) *cobra.Command {
-	var provider, tenant string
+	var provider string
 	cmd := &cobra.Command{
 		Use: "show MODEL", Short: "Show all prices of a model, by date and tier", Args: cobra.ExactArgs(1),
 		Example: "  panda prices show claude-sonnet-4-5 --provider anthropic",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r := get(pricePath(provider, args[0]), params("tenant", tenant))
+			r := get(pricePath(provider, args[0]), nil)
 			return a.with(cmd.Context(), func(c *apiClient) error {
 				list, body, err := call[priceList](cmd.Context(), c, r)
 				var api *apiError
@@ -182,7 +181,6 @@ func newPricesShow(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&provider, "provider", "", "provider (empty: the model's own)")
-	a.tenantFlag(cmd, &tenant)
 	return cmd
 }
 

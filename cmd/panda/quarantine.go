@@ -79,7 +79,7 @@ func newQuarantineList(a *app) *cobra.Command {
 
 func quarantineGrid(list []quarantined) grid {
 	g := grid{columns: []column{textColumn("id"), textColumn("received"), textColumn("tenant"), textColumn("reason"),
-		textColumn("where"), textColumn("detail"), textColumn("state")}}
+		textColumn("where"), proseColumn("detail"), textColumn("state")}}
 	for _, q := range list {
 		g.rows = append(g.rows, []string{q.ID, stamp(q.ReceivedAt), q.Tenant, q.Reason, q.Pointer, q.Detail, q.State})
 	}
@@ -208,7 +208,7 @@ type replayAnswer struct {
 // replay sends each event again and says what became of it. One that is refused
 // does not keep the next from being sent.
 func (a *app) replay(ctx context.Context, c *apiClient, tenant string, ids []string, corrected []byte) error {
-	g := grid{columns: []column{textColumn("id"), textColumn("outcome"), numberColumn("position"), textColumn("detail")}}
+	g := grid{columns: []column{textColumn("id"), textColumn("outcome"), numberColumn("position"), proseColumn("detail")}}
 	answers := []any{}
 	refused := false
 	for _, id := range ids {

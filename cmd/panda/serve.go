@@ -361,7 +361,7 @@ func (p *pipeline) AdminKey() string { return p.adminKey.Reveal() }
 
 // Publish sends a message to the log as a runtime with NATS credentials would.
 func (p *pipeline) Publish(ctx context.Context, subject string, data []byte) error {
-	_, err := p.log.Append(ctx, eventlog.Message{Subject: subject, Data: data})
+	_, _, err := usageLog{log: p.log, appended: p.lag.appended}.Append(ctx, subject, "", data)
 	return err
 }
 

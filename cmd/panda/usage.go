@@ -58,7 +58,11 @@ func newUsageCommand(a *app, use, short string, draw func(*app, usageReport, []s
 					return err
 				}
 				return a.show(body, func() grid { return usageCSV(report) }, func() {
-					a.drawReport(report, c.budget(cmd.Context(), report), draw)
+					var budget *schemas.Money
+					if use == "cost" {
+						budget = c.budget(cmd.Context(), report)
+					}
+					a.drawReport(report, budget, draw)
 				})
 			})
 		},
@@ -183,10 +187,10 @@ func drawCost(a *app, r usageReport, costs []schemas.Money) {
 	a.draw(g)
 }
 
-// costCell is an exact cost, or a dash where none is known: a model without a
-// price does not cost nothing.
+// costCell is an exact cost, where one is known: a model without a price does
+// not cost nothing.
 func costCell(n *usageNumbers, decimals int) string {
-	if n.Unpriced > 0 && n.Unpriced == n.Calls && n.Cost.IsZero() {
+	if n.costUnknown() {
 		return "no price"
 	}
 	return dollars(n.Cost, decimals)
@@ -194,7 +198,7 @@ func costCell(n *usageNumbers, decimals int) string {
 
 func shareCell(parts []int, i int, n *usageNumbers) string {
 	switch {
-	case parts == nil || n.Cost.IsZero() && n.Unpriced > 0:
+	case parts == nil || n.costUnknown():
 		return ""
 	case parts[i] == 0 && n.Cost.Sign() > 0:
 		return "<1%"
@@ -254,10 +258,10 @@ func usageCSV(r usageReport) grid {
 			cells = append(cells, strconv.FormatInt(n, 10))
 		}
 		cost, share := row.Cost.String(), ""
-		if row.Cost.IsZero() && row.Unpriced > 0 {
+		switch {
+		case row.costUnknown():
 			cost = ""
-		}
-		if parts != nil {
+		case parts != nil:
 			share = strconv.Itoa(parts[i])
 		}
 		g.rows = append(g.rows, append(cells, cost, share))

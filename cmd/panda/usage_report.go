@@ -45,6 +45,11 @@ type usageNumbers struct {
 	Cost        schemas.Money    `json:"cost"`
 }
 
+// costUnknown reports that no call of the row has a price.
+func (n *usageNumbers) costUnknown() bool {
+	return n.Unpriced > 0 && n.Unpriced >= n.Calls && n.Cost.IsZero()
+}
+
 // usageRow is a row of a report. Which dimensions it has, the report says.
 type usageRow struct {
 	usageNumbers

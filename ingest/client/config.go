@@ -129,7 +129,8 @@ func (c Config) check() (endpoint string, err error) {
 	case c.APIKey == "" || strings.ContainsAny(c.APIKey, " \r\n\t"):
 		return "", schemas.Invalid("/api_key", schemas.CodeMissing, "APIKey must be a key with the scope ingest")
 	case c.BatchEventsMax < 1 || c.BatchEventsMax > schemas.BatchEventsMax:
-		return "", schemas.Invalid("/batch_events_max", schemas.CodeOutOfRange, "BatchEventsMax is 1 to %d", schemas.BatchEventsMax)
+		return "", schemas.Invalid("/batch_events_max", schemas.CodeOutOfRange,
+			"BatchEventsMax is 1 to %d", schemas.BatchEventsMax)
 	case c.SpoolBytesMax < spoolBytesMin:
 		return "", schemas.Invalid("/spool_bytes_max", schemas.CodeOutOfRange, "SpoolBytesMax is %d at least", spoolBytesMin)
 	case c.QueueEventsMax < 1 || c.FlushEvery < 0 || c.AttemptMax < 0 || c.BackoffMin < 0 || c.BackoffMax < c.BackoffMin:

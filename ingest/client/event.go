@@ -139,7 +139,8 @@ func (e Event) encode(defaultSource string, now time.Time) ([]byte, error) {
 		return nil, schemas.Invalid("/data", schemas.CodeMalformed, "usage and levels must hold JSON: %s", err)
 	}
 	if len(data) > schemas.EventBytesMax {
-		return nil, schemas.Invalid("", schemas.CodeTooLong, "the event is %d bytes; at most %d", len(data), schemas.EventBytesMax)
+		return nil, schemas.Invalid("", schemas.CodeTooLong,
+			"the event is %d bytes; at most %d", len(data), schemas.EventBytesMax)
 	}
 	return data, nil
 }

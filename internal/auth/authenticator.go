@@ -129,7 +129,8 @@ func (a *Authenticator) keyOf(r *http.Request) (tenancy.Key, error) {
 	}
 	scheme, text, _ := strings.Cut(headers[0], " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return tenancy.Key{}, unauthenticated(CodeKeyMalformed, "only the scheme Bearer is read: \"Authorization: Bearer <key>\"")
+		return tenancy.Key{}, unauthenticated(CodeKeyMalformed,
+			"only the scheme Bearer is read: \"Authorization: Bearer <key>\"")
 	}
 	return a.verify(Secret(strings.Trim(text, " ")))
 }

@@ -95,5 +95,6 @@ func (b *builder) full() bool {
 }
 
 func (b *builder) close() Batch {
-	return Batch{Tenant: b.tenant, Door: b.door, Body: append(b.body, ']'), Events: b.events, First: b.first, Rejected: b.rejected}
+	return Batch{Tenant: b.tenant, Door: b.door, Body: append(b.body, ']'),
+		Events: b.events, First: b.first, Rejected: b.rejected}
 }

@@ -17,22 +17,16 @@ type Got struct {
 	// Models and Agents are the first tenant's rows, the most expensive first.
 	Models, Agents []Share
 	// Status is each tenant's, such as "active".
-	Status [tenantCount]string
-	// Source says where the numbers of the first tenant were read: "live" or
-	// "rollup".
-	Source  string
+	Status  [tenantCount]string
 	Summary Summary
 }
 
 // Summary is what the writer counted over all tenants.
 type Summary struct {
-	Accepted    int64 `json:"accepted"`
-	Duplicates  int64 `json:"duplicates"`
-	Conflicts   int64 `json:"conflicts"`
-	Quarantined int64 `json:"quarantined"`
-	// Late is how many accepted events arrived more than an hour after they
-	// happened. Of a month that is over, that is all of them.
-	Late        int64         `json:"late"`
+	Accepted    int64         `json:"accepted"`
+	Duplicates  int64         `json:"duplicates"`
+	Conflicts   int64         `json:"conflicts"`
+	Quarantined int64         `json:"quarantined"`
 	Unpriced    int64         `json:"unpriced"`
 	Calls       int64         `json:"calls"`
 	TokensTotal int64         `json:"tokens_total"`
@@ -100,9 +94,8 @@ func (r *usageRow) line() (Line, error) {
 }
 
 type usageAnswer struct {
-	Source string     `json:"source"`
-	Rows   []usageRow `json:"rows"`
-	Total  usageRow   `json:"total"`
+	Rows  []usageRow `json:"rows"`
+	Total usageRow   `json:"total"`
 }
 
 // Collect reads the month of every tenant. It waits until everything that was
@@ -164,7 +157,6 @@ func (g *Got) tenant(ctx context.Context, api *API, i int, slug string, month sc
 
 // keepRows keeps what the screen shows.
 func (g *Got) keepRows(by string, answer *usageAnswer) {
-	g.Source = answer.Source
 	for _, r := range answer.Rows {
 		switch by {
 		case "model":

@@ -168,7 +168,8 @@ func (w *writer) void(dst []byte, id string, at int64, source, target string) []
 
 // adjustment appends a credit or a charge on a pair.
 func (w *writer) adjustment(dst []byte, id string, at int64, x *pair, amount schemas.Money) []byte {
-	dst = append(dst, `{"specversion":"1.0","id":"`+w.run+`-`+id+`","source":"`+x.source+`","type":"adjustment","time":"`...)
+	dst = append(dst, `{"specversion":"1.0","id":"`+w.run+`-`+id+`","source":"`+x.source...)
+	dst = append(dst, `","type":"adjustment","time":"`...)
 	dst = w.time(dst, at)
 	return append(dst, `","data":{`+x.names+`,"amount":"`+amount.String()+`"}}`...)
 }
@@ -191,7 +192,8 @@ func (w *writer) bad(dst []byte, c *call, kind uint64) []byte {
 	default:
 		tokens = `"tokens":{"prompt":12}`
 	}
-	dst = append(dst, `{"specversion":"1.0","id":"`+w.id(c.number)+`","source":"`+c.pair.source+`","type":"`+typ+`","time":"`...)
+	dst = append(dst, `{"specversion":"1.0","id":"`+w.id(c.number)+`","source":"`+c.pair.source...)
+	dst = append(dst, `","type":"`+typ+`","time":"`...)
 	if at != "" {
 		dst = append(dst, at...)
 	} else {

@@ -34,7 +34,8 @@ type Config struct {
 
 func (c *Config) check() error {
 	if c.Events < EventsMin || c.Events > EventsMax {
-		return schemas.Invalid("/events", schemas.CodeOutOfRange, "%d is outside %d to %d events", c.Events, EventsMin, EventsMax)
+		return schemas.Invalid("/events", schemas.CodeOutOfRange,
+			"%d is outside %d to %d events", c.Events, EventsMin, EventsMax)
 	}
 	if c.Month.Grain != schemas.GrainMonth {
 		return schemas.Invalid("/month", schemas.CodeMissing, "a demo needs a month such as 2026-02")
@@ -43,7 +44,8 @@ func (c *Config) check() error {
 		c.BatchEvents = schemas.BatchEventsMax
 	}
 	if c.BatchEvents < batchEventsMin || c.BatchEvents > schemas.BatchEventsMax {
-		return schemas.Invalid("/batch", schemas.CodeOutOfRange, "%d is outside %d to %d events", c.BatchEvents, batchEventsMin, schemas.BatchEventsMax)
+		return schemas.Invalid("/batch", schemas.CodeOutOfRange,
+			"%d is outside %d to %d events", c.BatchEvents, batchEventsMin, schemas.BatchEventsMax)
 	}
 	return nil
 }
@@ -57,7 +59,8 @@ func LastMonth(now time.Time) schemas.Window {
 // CheckMonth refuses a month that the doors would not take whole.
 func CheckMonth(month schemas.Window, now time.Time) error {
 	if month.End().After(now) {
-		return schemas.Invalid("/month", schemas.CodeTooEarly, "%s is not over; the newest month that is over is %s", month, LastMonth(now))
+		return schemas.Invalid("/month", schemas.CodeTooEarly,
+			"%s is not over; the newest month that is over is %s", month, LastMonth(now))
 	}
 	if month.Start.Before(now.Add(-schemas.PastMax).Add(time.Hour)) {
 		return schemas.Invalid("/month", schemas.CodeTooLate, "%s began more than %d days ago; events that old are refused",

@@ -278,7 +278,7 @@ func TestExpectedEqualsNaiveRecount(t *testing.T) {
 		if sum := c.Accepted + c.Duplicates + c.Conflicts + c.Rejected + c.Quarantined; sum != c.Sent {
 			t.Errorf("%d sent, but %d have a fate", c.Sent, sum)
 		}
-		if c.Duplicates == 0 || c.Conflicts == 0 || c.Quarantined == 0 || c.OutOfOrder == 0 {
+		if c.Duplicates == 0 || c.Conflicts == 0 || c.Quarantined == 0 || c.Rejected == 0 || c.OutOfOrder == 0 {
 			t.Errorf("a month without trouble: %+v", c)
 		}
 	}

@@ -70,7 +70,8 @@ var models = [modelCount]modelSpec{
 }
 
 func listPrices(input, read, write5m, write1h, output int64) (p [schemas.BucketCount]int64) {
-	p[schemas.Input], p[schemas.CacheRead], p[schemas.CacheWrite5m], p[schemas.CacheWrite1h] = input, read, write5m, write1h
+	p[schemas.Input], p[schemas.CacheRead] = input, read
+	p[schemas.CacheWrite5m], p[schemas.CacheWrite1h] = write5m, write1h
 	p[schemas.Output], p[schemas.Reasoning] = output, output
 	return p
 }

@@ -115,10 +115,10 @@ func Tenants() []Tenant {
 // The names of the other agents are made of one word of each list, and their
 // departments come in turn.
 var (
-	agentFields = [18]string{"Invoice", "Contract", "Ticket", "Release", "Lead", "Churn", "Onboarding", "Inventory", "Hiring",
-		"Travel", "Compliance", "Security", "Quality", "Pricing", "Forecast", "Survey", "Outreach", "Renewal"}
-	agentRoles = [18]string{"Triage", "Writer", "Checker", "Digest", "Router", "Planner", "Watcher", "Scorer", "Translator",
-		"Tagger", "Reporter", "Scheduler", "Matcher", "Auditor", "Explainer", "Cleaner", "Tracker", "Coach"}
+	agentFields = [18]string{"Invoice", "Contract", "Ticket", "Release", "Lead", "Churn", "Onboarding", "Inventory",
+		"Hiring", "Travel", "Compliance", "Security", "Quality", "Pricing", "Forecast", "Survey", "Outreach", "Renewal"}
+	agentRoles = [18]string{"Triage", "Writer", "Checker", "Digest", "Router", "Planner", "Watcher", "Scorer",
+		"Translator", "Tagger", "Reporter", "Scheduler", "Matcher", "Auditor", "Explainer", "Cleaner", "Tracker", "Coach"}
 )
 
 // agents returns all agents of a tenant: those with a name of their own, then

@@ -125,6 +125,8 @@ func (g *Generator) finish() {
 	for i := range g.tenants {
 		t := &g.tenants[i]
 		g.flush(t) // what a regrouping left behind
+		t.batch.door = DoorHTTP
+		g.spoiled(t, t.specimens[0])
 		for j := range t.specimens {
 			switch j {
 			case 0, 1:
@@ -136,7 +138,6 @@ func (g *Generator) finish() {
 		if i == 0 {
 			g.correct(t)
 		}
-		t.batch.door = DoorHTTP
 		b := t.batch.close()
 		b.Last = true
 		g.ready = append(g.ready, b)

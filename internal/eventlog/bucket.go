@@ -45,7 +45,7 @@ type Entry struct {
 // Bucket opens a bucket, and makes it if needed.
 func (l *Log) Bucket(ctx context.Context, cfg BucketConfig) (*Bucket, error) {
 	var kv jetstream.KeyValue
-	err := retry(ctx, func() (err error) {
+	err := l.retry(ctx, func(ctx context.Context) (err error) {
 		kv, err = l.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
 			Bucket:      cfg.Name,
 			Description: cfg.Description,

@@ -36,6 +36,15 @@ type Config struct {
 	// Listen opens the server inside this process to runtimes of tenants, on
 	// "host:port". With "" there is no port at all.
 	Listen string
+	// ListenCertFile and ListenKeyFile make Listen speak TLS. Without them keys
+	// cross the wire readable, so leave them out only on a loopback address.
+	ListenCertFile, ListenKeyFile string
+	// Relay stores what arrives on the service "door.<tenant>" of a cluster, as
+	// Listen does of its own accord. The accounts of tenants there import it as
+	// usage.<tenant>. A user with permission to publish to usage.<tenant> in the
+	// log's own account will not do: a reply subject is not checked against
+	// permissions, and the acknowledgement sent to it is a publication.
+	Relay bool
 	// Authenticate says which tenant a runtime is, for connections to Listen. It
 	// is asked once per connection; Disconnect ends the ones that exist. It must
 	// be safe for concurrent use. Nil refuses everyone that is not in Users.
@@ -125,6 +134,8 @@ func (c Config) check() error {
 		return invalid("replicas is %d, but a server inside this process keeps 1 copy; give the URL of a cluster", c.Replicas)
 	case !c.embedded() && c.Listen != "":
 		return invalid("listen is for the server inside this process; a cluster opens its own ports")
+	case (c.ListenCertFile == "") != (c.ListenKeyFile == ""):
+		return invalid("listen needs both a certificate and its key, or neither")
 	case !c.embedded() && c.UsageMaxBytes <= 0:
 		return invalid("usage max bytes is needed with a cluster: at most 70 %% of a server's disk")
 	case c.Replicas < 1 || c.Replicas > 5:

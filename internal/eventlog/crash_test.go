@@ -254,6 +254,8 @@ func (p *processes) leader(log *eventlog.Log, not int) int {
 // acknowledged, and reports the longest it waited for one.
 func publisher(ctx context.Context, log *eventlog.Log, acked chan<- int) (longest time.Duration, err error) {
 	defer close(acked)
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
 	for i := 0; ctx.Err() == nil; i++ {
 		m := eventlog.Message{Subject: "envelope.0.acme", ID: "n" + strconv.Itoa(i), Data: []byte(strconv.Itoa(i))}
 		start := time.Now()
@@ -265,7 +267,7 @@ func publisher(ctx context.Context, log *eventlog.Log, acked chan<- int) (longes
 			if !errors.Is(err, schemas.ErrUnavailable) {
 				return longest, err
 			}
-			time.Sleep(10 * time.Millisecond)
+			<-again.C
 		}
 		longest = max(longest, time.Since(start))
 		acked <- i

@@ -23,10 +23,11 @@ const headerDecider = "Panda-Decider"
 // After schemas.ErrUnavailable the fact may or may not be decided; call again,
 // and compare the data of the record that stands.
 func (l *Log) Decide(ctx context.Context, subject string, data []byte) (decided bool, rec Record, err error) {
-	ctx, cancel := context.WithTimeout(ctx, l.cfg.AckTimeout)
+	// One answer that was lost must not end it; a second one may.
+	ctx, cancel := context.WithTimeout(ctx, 2*l.cfg.AckTimeout)
 	defer cancel()
 	me := nuid.Next()
-	err = retry(ctx, func() error {
+	err = l.retry(ctx, func(ctx context.Context) error {
 		decided, rec, err = l.decide(ctx, subject, data, me)
 		return err
 	})

@@ -14,6 +14,11 @@
 //	leases     one holder of a name at a time, with a fencing token
 //	nudges     Notify and Subscribe: may be lost, so nothing may depend on them
 //
+// Runtimes of tenants may publish over NATS too, if Config.Listen opens a port.
+// Each tenant has a broker account of its own, out of which one service leads:
+// store this payload as usage.<tenant>. Nothing else of a message, neither its
+// headers nor its reply subject, reaches the log.
+//
 // The acknowledgement is the commit point. It is sent after the write reached
 // the disk (one server) or the disks of a majority (a cluster). An Append that
 // ends in ErrUnavailable may or may not be stored: send it again with the same

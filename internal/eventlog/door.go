@@ -172,17 +172,23 @@ func (l *Log) Addr() string {
 	return l.broker.srv.Addr().String()
 }
 
-// openDoor begins to store what tenants publish.
+// openDoor begins to store what tenants publish. Of several processes on a
+// cluster, one gets each message.
 func (l *Log) openDoor() error {
-	if l.broker == nil || l.cfg.Listen == "" {
+	switch {
+	case l.broker != nil && l.cfg.Listen != "":
+		if err := l.broker.srv.GlobalAccount().AddServiceExport(doorPrefix+"*", nil); err != nil {
+			return fmt.Errorf("open door: %w", err)
+		}
+	case l.broker != nil || !l.cfg.Relay:
 		return nil
 	}
-	home := l.broker.srv.GlobalAccount()
-	if err := home.AddServiceExport(doorPrefix+"*", nil); err != nil {
-		return fmt.Errorf("open door: %w", err)
+	_, err := l.conn.QueueSubscribe(doorPrefix+"*", "panda", l.relay)
+	if err == nil {
+		err = l.conn.FlushTimeout(l.cfg.AckTimeout) // from here on it is open
 	}
-	if _, err := l.conn.Subscribe(doorPrefix+"*", l.relay); err != nil {
-		return fmt.Errorf("open door: %w", err)
+	if err != nil {
+		return fmt.Errorf("open door: %w", classify(err))
 	}
 	return nil
 }

@@ -1,8 +1,19 @@
 package eventlog_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
+	"io"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -297,4 +308,94 @@ func TestUsersChangeWhileRunning(t *testing.T) {
 	if _, err := globex.Request("usage.globex", []byte("x"), 10*time.Second); err != nil {
 		t.Fatalf("globex was disturbed: %v", err)
 	}
+}
+
+// In a cluster the door is a service that the accounts of tenants import.
+func TestRelayOfACluster(t *testing.T) {
+	servers := eventlogtest.Cluster(t)
+	log := servers.Open(t, eventlog.Config{Relay: true})
+	servers.Open(t, eventlog.Config{Relay: true}) // one of the two answers
+	conn, err := nats.Connect(servers.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := js.Publish(t.Context(), "door.acme", []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff([]string{"usage.acme", "usage.acme"}, subjects(t, log, schemas.StreamUsage)); diff != "" {
+		t.Errorf("stream USAGE (-want +got):\n%s", diff)
+	}
+}
+
+func TestDoorSpeaksTLS(t *testing.T) {
+	cert, key, pool := certificate(t)
+	log := eventlogtest.OpenConfig(t, eventlog.Config{
+		Listen: "127.0.0.1:0", ListenCertFile: cert, ListenKeyFile: key,
+		Users: []eventlog.User{{Name: "a", Password: "b", Tenant: "acme"}},
+	})
+	conn, err := nats.Connect("tls://"+log.Addr(), nats.UserInfo("a", "b"), nats.Secure(&tls.Config{RootCAs: pool}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Request("usage.acme", []byte("x"), 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	// A client that would send its password in the clear does not get in.
+	plain, err := net.Dial("tcp", log.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Close()
+	if _, err := plain.Write([]byte("CONNECT {\"user\":\"a\",\"pass\":\"b\",\"verbose\":true}\r\nPING\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	answer, _ := io.ReadAll(plain) // up to when the server hangs up
+	if strings.Contains(string(answer), "PONG") || strings.Contains(string(answer), "+OK") {
+		t.Fatalf("a plain connection was answered: %q", answer)
+	}
+}
+
+// certificate makes a self-signed certificate for 127.0.0.1.
+func certificate(t *testing.T) (certFile, keyFile string, pool *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	write := func(name, kind string, der []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool = x509.NewCertPool()
+	pool.AddCert(cert)
+	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", keyDER), pool
 }

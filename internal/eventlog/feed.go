@@ -169,11 +169,8 @@ func (r *Reader) store(f *feed, m *nats.Msg) string {
 	rec := Record{Subject: m.Subject, Seq: d.streamSeq, Time: time.Unix(0, d.time).UTC(), Data: m.Data}
 	r.next = rec.Seq + 1
 	r.bytes += weigh(rec)
-	if r.buf == nil {
-		r.buf = make([]Record, 0, 1024)
-	}
-	r.buf = append(r.buf, rec)
-	if len(r.buf) == 1 {
+	r.queue.push(rec)
+	if len(r.queue.waiting()) == 1 {
 		signal(r.ready)
 	}
 	return ""

@@ -44,9 +44,9 @@ type Reader struct {
 	ready, reset chan struct{}
 
 	mu     sync.Mutex
-	buf    []Record // fetched, not handed out
-	bytes  int      // of buf
-	next   uint64   // lowest position not fetched
+	queue  queue  // fetched, not handed out
+	bytes  int    // of queue
+	next   uint64 // lowest position not fetched
 	epoch  uint64
 	feed   *feed     // where records come from now, nil while there is none
 	behind time.Time // since when the stream ends before next, zero if it does not
@@ -72,7 +72,7 @@ func (l *Log) Read(ctx context.Context, cfg ReadConfig) (*Reader, error) {
 		next:   max(cfg.From, 1),
 		epoch:  cfg.Epoch,
 	}
-	if err := retry(ctx, func() error { return r.connect(ctx, cfg.From == 0) }); err != nil {
+	if err := l.retry(ctx, func(ctx context.Context) error { return r.connect(ctx, cfg.From == 0) }); err != nil {
 		return nil, fmt.Errorf("read %s from %d: %w", cfg.Stream, cfg.From, err)
 	}
 	var err error
@@ -122,20 +122,17 @@ func (r *Reader) Next(ctx context.Context, recordsMax, bytesMax int, wait time.D
 func (r *Reader) take(recordsMax, bytesMax int) ([]Record, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.buf) == 0 {
+	waiting := r.queue.waiting()
+	if len(waiting) == 0 {
 		return nil, r.err
 	}
 	n, size := 0, 0
-	for n < len(r.buf) && n < recordsMax && (n == 0 || size+len(r.buf[n].Data) <= bytesMax) {
-		size += len(r.buf[n].Data)
-		r.bytes -= weigh(r.buf[n])
+	for n < len(waiting) && n < recordsMax && (n == 0 || size+len(waiting[n].Data) <= bytesMax) {
+		size += len(waiting[n].Data)
+		r.bytes -= weigh(waiting[n])
 		n++
 	}
-	recs := r.buf[:n:n]
-	r.buf = r.buf[n:]
-	if len(r.buf) == 0 {
-		r.buf = nil
-	}
+	recs := r.queue.pop(n)
 	r.pull()
 	return recs, nil
 }
@@ -181,7 +178,7 @@ func (r *Reader) run(ctx context.Context) {
 		if !r.missing() {
 			continue
 		}
-		err := retry(ctx, func() error { return r.noteDown(r.connect(ctx, false)) })
+		err := r.log.retry(ctx, func(ctx context.Context) error { return r.noteDown(r.connect(ctx, false)) })
 		if err != nil && ctx.Err() == nil {
 			r.end(fmt.Errorf("read %s at %d: %w", r.cfg.Stream, r.next, err))
 			return
@@ -294,3 +291,32 @@ func signal(c chan struct{}) {
 
 // weigh is what a record costs to hold.
 func weigh(rec Record) int { return len(rec.Data) + len(rec.Subject) + 96 }
+
+// queue holds records in order. Its memory is used again: a slice that is cut at
+// the front and grown at the back would be copied as a whole time and again.
+type queue struct {
+	records []Record
+	head    int // records before it were popped
+}
+
+func (q *queue) waiting() []Record { return q.records[q.head:] }
+
+func (q *queue) push(rec Record) {
+	if len(q.records) == cap(q.records) && q.head > len(q.records)/2 {
+		n := copy(q.records, q.records[q.head:])
+		clear(q.records[n:])
+		q.records, q.head = q.records[:n], 0
+	}
+	q.records = append(q.records, rec)
+}
+
+// pop returns the first n records, in memory of their own.
+func (q *queue) pop(n int) []Record {
+	out := make([]Record, n)
+	copy(out, q.records[q.head:])
+	clear(q.records[q.head : q.head+n])
+	if q.head += n; q.head == len(q.records) {
+		q.records, q.head = q.records[:0], 0
+	}
+	return out
+}

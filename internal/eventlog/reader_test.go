@@ -192,7 +192,7 @@ func FuzzParseDelivery(f *testing.F) {
 	})
 }
 
-func await(t *testing.T, what string, there func() bool) {
+func await(t testing.TB, what string, there func() bool) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()

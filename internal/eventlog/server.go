@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -146,6 +147,16 @@ func serverOptions(cfg Config) (*server.Options, error) {
 		number = server.RANDOM_PORT
 	}
 	opts.DontListen, opts.Host, opts.Port = false, host, number
+	if cfg.ListenCertFile == "" {
+		return opts, nil
+	}
+	opts.TLS, opts.TLSTimeout = true, opts.AuthTimeout
+	opts.TLSConfig, err = server.GenTLSConfig(&server.TLSConfigOpts{
+		CertFile: cfg.ListenCertFile, KeyFile: cfg.ListenKeyFile, MinVersion: tls.VersionTLS12,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%w: listen certificate: %w", schemas.ErrInvalid, err)
+	}
 	return opts, nil
 }
 

@@ -72,7 +72,7 @@ func (l *Log) ensureStreams(ctx context.Context) error {
 // until ctx ends.
 func (l *Log) ensureStream(ctx context.Context, want jetstream.StreamConfig) error {
 	var got jetstream.StreamConfig
-	err := retry(ctx, func() error {
+	err := l.retry(ctx, func(ctx context.Context) error {
 		stream, err := l.js.CreateOrUpdateStream(ctx, want)
 		if err != nil {
 			return classify(err)
@@ -133,6 +133,16 @@ func differences(want, got jetstream.StreamConfig) string {
 	compare("allow_msg_ttl", want.AllowMsgTTL, got.AllowMsgTTL)
 	compare("persist_mode", want.PersistMode, got.PersistMode)
 	return strings.Join(out, ", ")
+}
+
+// retry is the package's retry with each try bounded by AckTimeout: a cluster
+// without a leader does not answer at all.
+func (l *Log) retry(ctx context.Context, f func(context.Context) error) error {
+	return retry(ctx, func() error {
+		ctx, cancel := context.WithTimeout(ctx, l.cfg.AckTimeout)
+		defer cancel()
+		return f(ctx)
+	})
 }
 
 // retry calls f until it succeeds, fails for another reason than

@@ -120,6 +120,9 @@ func (c *checker) object(t reflect.Type, pointer string, depth int) error {
 			fields = fieldsOf(t)
 		case reflect.Map:
 			elem = t.Elem()
+		case reflect.Interface:
+		default:
+			return schemas.Invalid(pointer, schemas.CodeWrongType, "an object does not belong here")
 		}
 	}
 	seen := map[string]bool{}
@@ -150,8 +153,14 @@ func (c *checker) object(t reflect.Type, pointer string, depth int) error {
 
 func (c *checker) array(t reflect.Type, pointer string, depth int) error {
 	var elem reflect.Type
-	if t != nil && !custom(t) && (t.Kind() == reflect.Slice || t.Kind() == reflect.Array) {
-		elem = t.Elem()
+	if t != nil && !custom(t) {
+		switch t.Kind() {
+		case reflect.Slice, reflect.Array:
+			elem = t.Elem()
+		case reflect.Interface:
+		default:
+			return schemas.Invalid(pointer, schemas.CodeWrongType, "a list does not belong here")
+		}
 	}
 	for i := 0; c.dec.More(); i++ {
 		if err := c.value(elem, pointer+"/"+strconv.Itoa(i), depth+1); err != nil {
@@ -169,20 +178,26 @@ func (c *checker) closing() error {
 	return nil
 }
 
-// scalar tries a text on the type that will read it, because package json loses
-// the place of an error there.
+// scalar reads a value into the type that it is meant for, because package json
+// loses its place in lists and maps.
 func (c *checker) scalar(t reflect.Type, token json.Token, pointer string) error {
-	text, ok := token.(string)
-	if !ok || t == nil || reflect.PointerTo(t).Implements(jsonUnmarshaler) || !reflect.PointerTo(t).Implements(textUnmarshaler) {
+	if t == nil {
 		return nil
 	}
-	err := reflect.New(t).Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(text))
+	text, err := json.Marshal(token)
+	if err != nil {
+		return schemas.Invalid(pointer, schemas.CodeMalformed, "%s", err)
+	}
+	err = json.Unmarshal(text, reflect.New(t).Interface())
 	var field *schemas.FieldError
+	var wrong *json.UnmarshalTypeError
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &field):
 		return schemas.Invalid(pointer+field.Pointer, field.Code, "%s", field.Detail)
+	case errors.As(err, &wrong):
+		return schemas.Invalid(pointer, schemas.CodeWrongType, "a %s does not belong here", wrong.Value)
 	}
 	return schemas.Invalid(pointer, schemas.CodeMalformed, "%s", err)
 }

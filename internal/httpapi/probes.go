@@ -65,8 +65,10 @@ func (s *Server) serveReady(w http.ResponseWriter, r *http.Request) {
 		})
 	}
 	work.Wait()
-	if s.draining.Load() {
+	select {
+	case <-s.draining:
 		results = append(results, checkResult{Name: "serving", Status: "unavailable", Detail: "shutting down"})
+	default:
 	}
 	status, answer := http.StatusOK, readiness{Status: "ok", Checks: results}
 	for _, c := range results {

@@ -97,7 +97,8 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		s.cfg.Logger.Error().Err(err).Str("incident", p.Instance).Str("request_id", RequestID(r.Context())).
 			Str("route", r.Pattern).Msg("request failed")
 	case p.Status == http.StatusServiceUnavailable:
-		s.cfg.Logger.Warn().Err(err).Str("request_id", RequestID(r.Context())).Str("route", r.Pattern).Msg("request refused, unavailable")
+		s.cfg.Logger.Warn().Err(err).Str("request_id", RequestID(r.Context())).Str("route", r.Pattern).
+			Msg("request refused, unavailable")
 	}
 	if rec, ok := w.(*recorder); ok && rec.status != 0 {
 		// Too late for another answer; a broken connection tells the client.

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -38,7 +37,7 @@ type Server struct {
 	routes  []Route
 	metrics *metrics
 
-	draining atomic.Bool
+	draining chan struct{} // closed by Run when it begins to drain
 
 	mu        sync.Mutex // guards what follows
 	checks    []check
@@ -49,7 +48,7 @@ type Server struct {
 // New returns a Server without routes of its own but /livez, /readyz and
 // /metrics. It does nothing until Run.
 func New(cfg Config) *Server {
-	s := &Server{cfg: cfg.withDefaults(), mux: http.NewServeMux()}
+	s := &Server{cfg: cfg.withDefaults(), mux: http.NewServeMux(), draining: make(chan struct{})}
 	s.metrics = newMetrics(s.cfg.Metrics)
 	s.addProbes()
 	return s
@@ -184,7 +183,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 // drain lets requests under way finish.
 func (s *Server) drain(srv *http.Server) error {
-	s.draining.Store(true)
+	close(s.draining)
 	if s.cfg.DrainDelay > 0 {
 		<-time.After(s.cfg.DrainDelay)
 	}

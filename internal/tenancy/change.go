@@ -145,7 +145,8 @@ func (r *Registry) slugState(slug string) (taken bool, seq uint64) {
 // Errors: ErrNotFound, schemas.ErrInvalid, schemas.ErrConflict (another revision,
 // or somebody changed it at the same time), schemas.ErrUnavailable, and what
 // change returns.
-func (r *Registry) UpdateTenant(ctx context.Context, by Actor, id string, revision uint64, change func(*Tenant) error) (Tenant, error) {
+func (r *Registry) UpdateTenant(ctx context.Context, by Actor, id string, revision uint64,
+	change func(*Tenant) error) (Tenant, error) {
 	if err := r.known(); err != nil {
 		return Tenant{}, err
 	}
@@ -275,7 +276,8 @@ func (r *Registry) known() error {
 }
 
 func (r *Registry) newEvent(kind string, by Actor, tenantID string, at time.Time) event {
-	return event{Version: eventVersion, Type: kind, ID: uuid.NewString(), At: at, Actor: by.ID, IP: by.IP, TenantID: tenantID}
+	return event{Version: eventVersion, Type: kind, ID: uuid.NewString(), At: at,
+		Actor: by.ID, IP: by.IP, TenantID: tenantID}
 }
 
 // append stores an event if its subject is still where the caller saw it, and

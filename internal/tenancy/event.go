@@ -148,7 +148,8 @@ func decode(data []byte) (event, error) {
 		return event{}, fmt.Errorf("decode: %w", err)
 	}
 	if e.Version != eventVersion {
-		return event{}, fmt.Errorf("event version %d is not known, this binary knows %d; run a newer one", e.Version, eventVersion)
+		return event{}, fmt.Errorf("event version %d is not known, this binary knows %d; run a newer one",
+			e.Version, eventVersion)
 	}
 	complete := false
 	switch e.Type {

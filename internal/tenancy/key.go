@@ -81,10 +81,12 @@ func (n *NewKey) validate() error {
 	case strings.TrimSpace(n.Name) == "":
 		errs = append(errs, schemas.Invalid("/name", schemas.CodeMissing, "a key needs a name that says what it is for"))
 	case len(n.Name) > nameBytesMax || !printable(n.Name):
-		errs = append(errs, schemas.Invalid("/name", schemas.CodeMalformed, "at most %d bytes of printable text", nameBytesMax))
+		errs = append(errs, schemas.Invalid("/name", schemas.CodeMalformed,
+			"at most %d bytes of printable text", nameBytesMax))
 	}
 	if len(n.Scopes) == 0 {
-		errs = append(errs, schemas.Invalid("/scopes", schemas.CodeMissing, "a key needs at least one of ingest, import, read, admin"))
+		errs = append(errs, schemas.Invalid("/scopes", schemas.CodeMissing,
+			"a key needs at least one of ingest, import, read, admin"))
 	}
 	for i, p := range n.Scopes {
 		switch {

@@ -221,7 +221,8 @@ func (r *Registry) Check(context.Context) error {
 	silence := r.cfg.Now().Sub(r.heard)
 	r.mu.RUnlock()
 	if silence > r.cfg.SilenceMax {
-		return fmt.Errorf("the control stream has been out of reach for %s: %w", silence.Round(time.Second), schemas.ErrUnavailable)
+		return fmt.Errorf("the control stream has been out of reach for %s: %w",
+			silence.Round(time.Second), schemas.ErrUnavailable)
 	}
 	return nil
 }

@@ -367,3 +367,19 @@ func TestListAfter(t *testing.T) {
 		}
 	}
 }
+
+// A registry that has heard nothing for too long says so, though it goes on
+// answering.
+func TestCheckNoticesSilence(t *testing.T) {
+	now := day
+	r := New(Config{Now: func() time.Time { return now }, SilenceMax: 5 * time.Second}, nil)
+	r.markHeard(0)
+	now = now.Add(5 * time.Second)
+	if err := r.Check(t.Context()); err != nil {
+		t.Errorf("within the limit: %v", err)
+	}
+	now = now.Add(time.Second)
+	if err := r.Check(t.Context()); !errors.Is(err, schemas.ErrUnavailable) {
+		t.Errorf("beyond the limit: %v", err)
+	}
+}

@@ -3,9 +3,14 @@ package warehouse
 import (
 	"context"
 	"database/sql"
+	sqldriver "database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/url"
 	"strings"
+	"syscall"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 
@@ -54,19 +59,19 @@ func (u *unavailable) Unwrap() []error {
 // what never reached it, or was cut on the way, is unavailable.
 func classify(err error) error {
 	switch {
-	case err == nil, errors.Is(err, ErrNoRows), errors.Is(err, schemas.ErrUnavailable), errors.Is(err, ErrClosed):
+	case err == nil, errors.Is(err, context.Canceled):
 		return err
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, ErrNoRows), errors.Is(err, schemas.ErrUnavailable), errors.Is(err, ErrClosed), errors.Is(err, errUsage):
 		return err
 	case errors.Is(err, context.DeadlineExceeded):
 		return &unavailable{err}
 	}
 	code := Code(err)
 	if code == 0 {
-		if isUsage(err) {
-			return err
+		if onTheWay(err) {
+			return &unavailable{err}
 		}
-		return &unavailable{err}
+		return err
 	}
 	_, later := laterCodes[code]
 	// "(total)": all queries together are over the limit, not this one alone.
@@ -76,12 +81,23 @@ func classify(err error) error {
 	return err
 }
 
-// isUsage reports errors of this side of the wire, which no retry mends: a
-// wrong type to scan into or to append, a bad statement shape.
-func isUsage(err error) bool {
-	var op *clickhouse.OpError
-	return errors.As(err, &op) || errors.Is(err, clickhouse.ErrBatchInvalid) || errors.Is(err, errUsage) ||
-		strings.Contains(err.Error(), "converting ") || strings.Contains(err.Error(), "destination arguments")
+// onTheWay reports whether a statement, or its answer, was lost on the way: the
+// server refused the connection, went away, or answered less than it announced.
+func onTheWay(err error) bool {
+	for _, lost := range []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, sqldriver.ErrBadConn,
+		clickhouse.ErrAcquireConnTimeout, clickhouse.ErrConnectionClosed, clickhouse.ErrAcquireConnNoAddress} {
+		if errors.Is(err, lost) {
+			return true
+		}
+	}
+	if _, ok := errors.AsType[*url.Error](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[syscall.Errno](err); ok {
+		return true
+	}
+	_, ok := errors.AsType[net.Error](err)
+	return ok
 }
 
 var errUsage = errors.New("wrong use of the warehouse")

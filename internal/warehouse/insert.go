@@ -133,7 +133,7 @@ func (s *blockSender) send(ctx context.Context, statement string, cols []Column)
 	}
 	res, err := s.client.Do(req)
 	if err != nil {
-		return withoutURL(err)
+		return &unavailable{withoutURL(err)}
 	}
 	defer res.Body.Close()
 	if err := responseError(res); err != nil {
@@ -156,7 +156,7 @@ const errorBodyMax = 64 << 10
 func responseError(res *http.Response) error {
 	body, err := io.ReadAll(io.LimitReader(res.Body, errorBodyMax))
 	if err != nil {
-		return fmt.Errorf("read response: %w", err)
+		return &unavailable{fmt.Errorf("read response: %w", err)}
 	}
 	if res.StatusCode == http.StatusOK && !bytes.Contains(body, []byte("__exception__")) {
 		return nil
@@ -171,8 +171,8 @@ func responseError(res *http.Response) error {
 			}
 		}
 	}
-	if code == 0 {
-		return fmt.Errorf("HTTP status %d: %s", res.StatusCode, text)
+	if code == 0 { // not the server itself: a proxy in front of it
+		return &unavailable{fmt.Errorf("HTTP status %d: %s", res.StatusCode, text)}
 	}
 	return &engine.Exception{Code: code, Message: text}
 }

@@ -43,8 +43,7 @@ func parameters(args []Param) (clickhouse.Parameters, error) {
 	return out, nil
 }
 
-// paramText is the value in ClickHouse's escaped text form, which is what a
-// parameter is read as.
+// paramText is the value in the text form that ClickHouse reads a parameter in.
 func paramText(v any) (string, error) {
 	switch v := v.(type) {
 	case nil:
@@ -64,7 +63,8 @@ func paramText(v any) (string, error) {
 			}
 			parts[i] = text
 		}
-		return escapeText("[" + strings.Join(parts, ",") + "]"), nil
+		// An array's text is not unescaped a second time, as a scalar's is.
+		return "[" + strings.Join(parts, ",") + "]", nil
 	}
 	text, _, err := scalarText(v)
 	return text, err

@@ -41,11 +41,18 @@ func (r *Rows) Scan(dest ...any) error {
 		case **schemas.Money:
 			r.dest[i] = &moneyScanner{nullable: d}
 		case *UInt128:
-			r.dest[i] = &wideScanner{d}
+			r.dest[i] = new(big.Int)
 		}
 	}
 	if err := r.rows.Scan(r.dest...); err != nil {
 		return fmt.Errorf("%w: scan row: %w", errUsage, err)
+	}
+	for i, d := range dest {
+		if wide, ok := d.(*UInt128); ok {
+			var b [16]byte
+			r.dest[i].(*big.Int).FillBytes(b[:])
+			*wide = UInt128FromBytes(b)
+		}
 	}
 	return nil
 }
@@ -106,24 +113,5 @@ func (m *moneyScanner) Scan(src any) error {
 	} else {
 		*m.value = money
 	}
-	return nil
-}
-
-type wideScanner struct{ dest *UInt128 }
-
-// Scan implements sql.Scanner.
-func (w *wideScanner) Scan(src any) error {
-	var n *big.Int
-	switch v := src.(type) {
-	case *big.Int:
-		n = v
-	case big.Int:
-		n = &v
-	default:
-		return fmt.Errorf("%T into a UInt128", src)
-	}
-	var b [16]byte
-	n.FillBytes(b[:])
-	*w.dest = UInt128FromBytes(b)
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -82,6 +83,7 @@ func Config(dir string, options ...func(*warehouse.Config)) warehouse.Config {
 		Engine: warehouse.EngineConfig{
 			Command: []string{self}, Env: []string{envChild}, DataDir: filepath.Join(dir, "data"),
 			MemoryLimitBytes: 1 << 30, // tests share the machine
+			Stderr: os.Stderr,
 		},
 		Logger: zerolog.Nop(),
 	}
@@ -90,6 +92,9 @@ func Config(dir string, options ...func(*warehouse.Config)) warehouse.Config {
 	}
 	return cfg
 }
+
+// dropMax bounds dropping a test's database.
+const dropMax = 10 * time.Second
 
 // Open returns a fresh database of the binary's shared engine, gone after the test.
 func Open(t testing.TB) *warehouse.DB {
@@ -109,11 +114,13 @@ func Open(t testing.TB) *warehouse.DB {
 		t.Fatalf("open test database: %v", err)
 	}
 	t.Cleanup(func() {
-		if err := shared.db.Exec(context.Background(), "DROP DATABASE IF EXISTS "+db.Database()+" SYNC"); err != nil {
-			t.Errorf("drop test database: %v", err)
-		}
 		if err := db.Close(); err != nil {
 			t.Errorf("close test database: %v", err)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), dropMax)
+		defer cancel()
+		if err := shared.db.Exec(ctx, "DROP DATABASE IF EXISTS "+db.Database()); err != nil {
+			t.Errorf("drop test database: %v", err)
 		}
 	})
 	return db

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/agentik-os/panda/internal/warehouse/warehousetest"
+)
+
+// TestMain makes this binary three: the tests, the engine of their warehouse, and
+// panda itself, which the scripts run.
+func TestMain(m *testing.M) {
+	testscript.Main(runner{m}, map[string]func(){"panda": main})
+}
+
+type runner struct{ m *testing.M }
+
+func (r runner) Run() int { return warehousetest.Main(r.m) }
+
+// TestScripts runs the whole program the way a user does: every line of
+// testdata/script/*.txtar is a process of its own, on a data directory of the
+// script's own, with the log and the engine that ship.
+func TestScripts(t *testing.T) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("testdata", "script"),
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			for name, value := range map[string]string{
+				"HOME": env.WorkDir, "XDG_CACHE_HOME": cache, "PANDA_DATA": filepath.Join(env.WorkDir, "data"),
+				"PANDA_LOG_LEVEL": "error", "PANDA_TENANT": "acme-corp", "LC_ALL": "C.UTF-8",
+			} {
+				env.Setenv(name, value)
+			}
+			return nil
+		},
+	})
+}
