@@ -19,6 +19,7 @@ const LateAfter = time.Hour
 // to. See schemas/sql/0004_ledger.sql.
 type LedgerRow struct {
 	Shard         uint32
+	Epoch         uint64 // of the log
 	From, To      uint64
 	Messages      uint64
 	Events        uint64
@@ -74,7 +75,7 @@ func (w *Writer) write(ctx context.Context, lease Lease, b batch) error {
 	for i := range out.keys {
 		w.filter.add(&out.keys[i].Key)
 	}
-	w.head = Head{To: b.to, PriceRevision: row.PriceRevision, Keys: w.head.Keys + uint64(len(out.keys))}
+	w.head = Head{To: b.to, Epoch: w.head.Epoch, PriceRevision: row.PriceRevision, Keys: w.head.Keys + uint64(len(out.keys))}
 	w.book = book
 	w.cfg.OnCommit(out.accepted, b.from, b.to)
 	w.cfg.Metrics.committed(row, w.cfg.Now().Sub(started), w.cfg.Now().Sub(b.lastAt))
@@ -152,7 +153,7 @@ func (w *Writer) lookups(ctx context.Context, b *batch) (map[Key]KeyRow, map[Key
 
 func (w *Writer) ledgerRow(b *batch, out *verdictRange, book *schemas.PriceBook, lease uint64) *LedgerRow {
 	row := &LedgerRow{
-		Shard: w.cfg.Shard, From: b.from, To: b.to, Messages: b.messages, Events: out.events,
+		Shard: w.cfg.Shard, Epoch: w.head.Epoch, From: b.from, To: b.to, Messages: b.messages, Events: out.events,
 		Accepted: uint64(len(out.accepted)), Duplicates: out.duplicates,
 		Conflicts: uint64(len(out.conflicts)), Quarantined: uint64(len(out.quarantined)),
 		PriceRevision: book.Number(), Lease: lease, CommittedAt: w.cfg.Now().UTC(),

@@ -71,7 +71,7 @@ func (t *Tables) Head(ctx context.Context, shard uint32) (Head, error) {
 	answers := 0
 	err = each(rows, func() error {
 		answers++
-		return rows.Scan(&count, &head.To, &head.PriceRevision)
+		return rows.Scan(&count, &head.To, &head.Epoch, &head.PriceRevision)
 	})
 	if err != nil {
 		return Head{}, err
@@ -388,6 +388,7 @@ func (t *Tables) insertQuarantined(ctx context.Context, quarantined []Quarantine
 func (t *Tables) Commit(ctx context.Context, row *LedgerRow) error {
 	return t.db.Insert(ctx, "ledger",
 		warehouse.Column{Name: "shard", Values: []uint32{row.Shard}},
+		warehouse.Column{Name: "epoch", Values: []uint64{row.Epoch}},
 		warehouse.Column{Name: "from_seq", Values: []uint64{row.From}},
 		warehouse.Column{Name: "to_seq", Values: []uint64{row.To}},
 		warehouse.Column{Name: "messages", Values: []uint64{row.Messages}},

@@ -30,8 +30,9 @@ type Log interface {
 	// Read starts at a sequence. Reading is without gap or repeat, whatever
 	// happens to the connection.
 	Read(ctx context.Context, from uint64) (LogReader, error)
-	// Last returns the sequence of the newest record, 0 if there never was one.
-	Last(ctx context.Context) (uint64, error)
+	// End returns the sequence of the newest record, 0 if there never was one, and
+	// the epoch of the log: another number after it was made anew.
+	End(ctx context.Context) (last, epoch uint64, err error)
 }
 
 // Lease says whether this process may still commit for its shard.
@@ -45,6 +46,7 @@ type Lease interface {
 // A Head is the position of a shard: the newest ledger row's.
 type Head struct {
 	To            uint64 // sequence of the last written record; 0 before any
+	Epoch         uint64 // of the log that sequence belongs to; 0 before any
 	PriceRevision uint32 // in force after it
 	// Keys is how many keys are stored, for the size of the filter. It may be
 	// more than the ledger says, by what an unfinished range left.
@@ -136,9 +138,9 @@ func (cfg WriterConfig) withDefaults() WriterConfig {
 	return cfg
 }
 
-// ErrLogBehind says that the log ends before the position of the ledger: it was
-// rolled back or replaced. Nothing is written until a person has looked.
-var ErrLogBehind = errors.New("the log ends before the ledger's position")
+// ErrLogBehind says that the log is not the one the ledger was written from: it
+// ends before the ledger's position, or was made anew. Nothing is written until a person has looked.
+var ErrLogBehind = errors.New("the log is not the one of the ledger")
 
 // ErrLogGap says that records are missing between the ledger's position and the
 // oldest one on the log.
@@ -252,13 +254,17 @@ func (w *Writer) resume(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read ledger: %w", err)
 	}
-	last, err := w.log.Last(ctx)
+	last, epoch, err := w.log.End(ctx)
 	if err != nil {
 		return fmt.Errorf("read end of log: %w", err)
 	}
 	if last < head.To {
 		return fmt.Errorf("%w: the log ends at %d, the ledger at %d; restore the log or start a new data directory", ErrLogBehind, last, head.To)
 	}
+	if head.Epoch != 0 && head.Epoch != epoch {
+		return fmt.Errorf("%w: the ledger is of epoch %d, the log of %d; restore the log or start a new data directory", ErrLogBehind, head.Epoch, epoch)
+	}
+	head.Epoch = epoch
 	if err := w.loadKeys(ctx, head); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package rollup_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"math/big"
 	"math/rand/v2"
@@ -185,13 +186,18 @@ func (s *stream) event() schemas.Accepted {
 	return a
 }
 
+var seedFlag = flag.Uint64("seed", 0, "repeat the random test of this seed; 0 takes another each time")
+
 // TestEverySumIsTheSame lets a random stream through everything that sums it up:
 // the fold that is fed live, one that is rebuilt from usage_raw, the hours, days
 // and months of the rollups, the readers of both, and verify; with the crashes
 // of a writer in between. All must say what the oracle says.
 func TestEverySumIsTheSame(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := *seedFlag
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	t.Logf("go test -run %s -seed %d", t.Name(), seed)
 	now := time.Now().UTC()
 	p := newProject(t)
 	s := &stream{rand: rand.New(rand.NewPCG(seed, 0)), now: now}

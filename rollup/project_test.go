@@ -49,16 +49,6 @@ func (p *project) insert(rows []schemas.Accepted) {
 	}
 }
 
-// reset empties the project: a database of its own for every case would cost
-// more than the case.
-func (p *project) reset() {
-	p.t.Helper()
-	for _, table := range []string{"usage_raw", "usage_keys", "ledger", "rollup", "job_runs"} {
-		p.exec("TRUNCATE TABLE " + table)
-	}
-	p.next = 1
-}
-
 func column[T any](name string, rows []schemas.Accepted, value func(*schemas.Accepted) T) warehouse.Column {
 	values := make([]T, len(rows))
 	for i := range rows {
@@ -73,7 +63,9 @@ func rawColumns(rows []schemas.Accepted) []warehouse.Column {
 		cost.Values = append(cost.Values, rows[i].Cost)
 		cost.Null = append(cost.Null, !rows[i].Priced)
 	}
-	text := func(name string, value func(*schemas.Accepted) string) warehouse.Column { return column(name, rows, value) }
+	text := func(name string, value func(*schemas.Accepted) string) warehouse.Column {
+		return column(name, rows, value)
+	}
 	columns := []warehouse.Column{
 		text("tenant", func(a *schemas.Accepted) string { return a.Tenant }),
 		column("time", rows, func(a *schemas.Accepted) time.Time { return a.Event.Timestamp() }),

@@ -265,7 +265,7 @@ func (e *Event) validateTags() error {
 		if err := checkText("/data/tags", t.Key, TagKeyMax); err != nil {
 			return err
 		}
-		if err := checkText("/data/tags/"+escapePointer(t.Key), t.Value, TagValueMax); err != nil {
+		if err := checkMember("/data/tags/", t.Key, t.Value, TagValueMax); err != nil {
 			return err
 		}
 		if i > 0 && e.Tags[i-1].Key == t.Key {
@@ -296,18 +296,17 @@ func (e *Event) validateCounts() error {
 		return Invalid("/data/units", CodeTooMany, "%d kinds of units; at most %d", len(e.Units), UnitsMax)
 	}
 	for i, u := range e.Units {
-		pointer := "/data/units/" + escapePointer(u.Name)
 		if u.Name == "" {
 			return Invalid("/data/units", CodeMissing, "a unit needs a name, such as web_search")
 		}
-		if err := checkText(pointer, u.Name, UnitNameMax); err != nil {
+		if err := checkMember("/data/units/", u.Name, u.Name, UnitNameMax); err != nil {
 			return err
 		}
 		if !sample && (u.Count < countMin || u.Count > TokensPerBucketMax) {
-			return Invalid(pointer, CodeOutOfRange, "%d is outside %d to %d", u.Count, countMin, int64(TokensPerBucketMax))
+			return Invalid("/data/units/"+escapePointer(u.Name), CodeOutOfRange, "%d is outside %d to %d", u.Count, countMin, int64(TokensPerBucketMax))
 		}
 		if i > 0 && e.Units[i-1].Name == u.Name {
-			return Invalid(pointer, CodeRepeated, "the unit is there twice")
+			return Invalid("/data/units/"+escapePointer(u.Name), CodeRepeated, "the unit is there twice")
 		}
 	}
 	if e.LatencyMS < 0 || e.LatencyMS > LatencyMax.Milliseconds() {
@@ -416,6 +415,16 @@ func checkText(pointer, s string, bytesMax int) error {
 		return Invalid(pointer, CodeMalformed, "is not UTF-8")
 	}
 	return nil
+}
+
+// checkMember is checkText for a member of an object. Its pointer is made only
+// for an error: on the hot path it would cost more than the check.
+func checkMember(parent, key, s string, bytesMax int) error {
+	err := checkText("", s, bytesMax)
+	if field, ok := err.(*FieldError); ok {
+		field.Pointer = parent + escapePointer(key)
+	}
+	return err
 }
 
 // escapePointer escapes a JSON pointer token (RFC 6901).

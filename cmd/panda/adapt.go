@@ -33,9 +33,9 @@ func (l usageLog) Append(ctx context.Context, subject, id string, data []byte) (
 	return ack.Seq, ack.Duplicate, err
 }
 
-func (l usageLog) Last(ctx context.Context) (uint64, error) {
+func (l usageLog) End(ctx context.Context) (last, epoch uint64, err error) {
 	state, err := l.log.State(ctx, schemas.StreamUsage)
-	return state.Last, err
+	return state.Last, state.Epoch, err
 }
 
 func (l usageLog) Read(ctx context.Context, from uint64) (ingest.LogReader, error) {

@@ -24,7 +24,10 @@ func (p *pipeline) routes(usage usageLog) {
 		Stages:   p.stages,
 		Registry: p.registry,
 		Prices:   p.prices,
-		Position: usage.Last,
+		Position: func(ctx context.Context) (uint64, error) {
+			last, _, err := usage.End(ctx)
+			return last, err
+		},
 		Submit: func(ctx context.Context, tenant string, events []schemas.Event) (uint64, error) {
 			envelope := ingest.EncodeEnvelope(nil, tenant, events, ingest.FlagImport, p.signing)
 			seq, _, err := usage.Append(ctx, schemas.EnvelopeSubject(shard, tenant), ingest.EnvelopeID(envelope), envelope)

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -32,6 +33,7 @@ func TestScripts(t *testing.T) {
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"await": await},
 		Setup: func(env *testscript.Env) error {
 			for name, value := range map[string]string{
 				"HOME": env.WorkDir, "XDG_CACHE_HOME": cache, "PANDA_DATA": filepath.Join(env.WorkDir, "data"),
@@ -42,4 +44,26 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 	})
+}
+
+// await waits until a process that runs in the background has made a file.
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: await file")
+	}
+	const startMax = time.Minute // a cold engine on a loaded machine takes seconds
+	deadline := time.NewTimer(startMax)
+	defer deadline.Stop()
+	poll := time.NewTicker(20 * time.Millisecond)
+	defer poll.Stop()
+	for {
+		if _, err := os.Stat(ts.MkAbs(args[0])); err == nil {
+			return
+		}
+		select {
+		case <-deadline.C:
+			ts.Fatalf("%s is not there after %s", args[0], startMax)
+		case <-poll.C:
+		}
+	}
 }

@@ -4,6 +4,7 @@
 SELECT
     count() AS rows,
     max(to_seq) AS position,
+    argMax(epoch, to_seq) AS epoch,
     argMax(price_revision, to_seq) AS revision
 FROM ledger
 WHERE shard = {shard:UInt32}

@@ -7,11 +7,14 @@
 -- source, id, place and cost.
 -- dirty_tenants and dirty_hours name the windows the range touched, position by
 -- position, so that rollups know what to recompute without a look at usage_raw.
+-- epoch is the log's: a log that was made anew has another one, and the writer
+-- stops rather than take its sequences for the old ones.
 -- Why ReplacingMergeTree: a commit whose answer was lost is sent again, and is
 -- then the same row.
 CREATE TABLE IF NOT EXISTS ledger {{on_cluster}}
 (
     shard          UInt32,
+    epoch          UInt64,
     from_seq       UInt64,
     to_seq         UInt64,
     messages       UInt64,

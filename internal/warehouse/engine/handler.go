@@ -99,7 +99,9 @@ func (h *handler) serveQuery(w http.ResponseWriter, r *http.Request, req *reques
 	}
 	out := newResponse(w, r, st)
 	err = h.run(c, st, out)
-	spoiled = st.spoils || (err != nil && !isException(err))
+	// After a failure the connection still holds what the statement had put out,
+	// and would answer the next one with it.
+	spoiled = st.spoils || err != nil
 	if err != nil {
 		return out.fail(err)
 	}
@@ -212,11 +214,6 @@ func (h *handler) run(c *conn, st *statement, out *response) error {
 	}
 }
 
-func isException(err error) bool {
-	var e *Exception
-	return errors.As(err, &e)
-}
-
 // killer stops the statements of clients that went away, over a connection of
 // its own, so that a full pool cannot keep it from doing so.
 type killer struct {
@@ -259,7 +256,7 @@ func (k *killer) kill(marker string) {
 	defer k.mu.Unlock()
 	// A kill works once: one that comes before the query's threads run is noted,
 	// never acted on, and not repeated. So it waits for the first sign of them.
-	sql := "KILL QUERY WHERE startsWith(query, " + quoteString(strings.TrimSpace(marker)) + ") AND (read_rows > 0 OR elapsed > 2) ASYNC"
+	sql := "KILL QUERY WHERE startsWith(query, " + quoteString(strings.TrimSpace(marker)) + ") AND elapsed > 0.5 ASYNC"
 	if _, err := k.conn.exec(sql, "Null", nil, 0); err != nil {
 		k.log.Warn().Err(err).Msg("kill query of a client that left")
 	}

@@ -1,0 +1,127 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/agentik-os/panda/ingest"
+	"github.com/agentik-os/panda/internal/warehouse"
+	"github.com/agentik-os/panda/schemas"
+)
+
+// A ColumnSize is what a column takes on disk.
+type ColumnSize struct {
+	Table    string  `json:"table"`
+	Column   string  `json:"column"`
+	PerEvent float64 `json:"bytes_per_event"`
+}
+
+// Sizes merges both tables of events to the end and returns the bytes per event
+// of each, marks and indexes included, and of each column.
+func Sizes(ctx context.Context, db *warehouse.DB) (raw, keys float64, columns []ColumnSize, err error) {
+	for _, table := range []string{"usage_raw", "usage_keys"} {
+		if err := db.Exec(ctx, "OPTIMIZE TABLE "+table+" FINAL"); err != nil {
+			return 0, 0, nil, fmt.Errorf("merge %s: %w", table, err)
+		}
+	}
+	size := func(table string) (float64, error) {
+		var rows, bytes uint64
+		err := db.QueryRow(ctx, `SELECT sum(rows), sum(bytes_on_disk) FROM system.parts
+			WHERE active AND database = currentDatabase() AND table = {table:String}`,
+			warehouse.Param{Name: "table", Value: table}).Scan(&rows, &bytes)
+		if err != nil || rows == 0 {
+			return 0, fmt.Errorf("size of %s with %d rows: %w", table, rows, err)
+		}
+		return float64(bytes) / float64(rows), nil
+	}
+	if raw, err = size("usage_raw"); err != nil {
+		return 0, 0, nil, err
+	}
+	if keys, err = size("usage_keys"); err != nil {
+		return 0, 0, nil, err
+	}
+	rows, err := db.Query(ctx, `SELECT table, column, toUInt64(sum(column_bytes_on_disk)) AS bytes, toUInt64(sum(rows)) AS n
+		FROM system.parts_columns WHERE active AND database = currentDatabase() AND table IN ('usage_raw', 'usage_keys')
+		GROUP BY table, column ORDER BY table DESC, bytes DESC`)
+	if err != nil {
+		return 0, 0, nil, fmt.Errorf("size of columns: %w", err)
+	}
+	for rows.Next() {
+		var c ColumnSize
+		var bytes, n uint64
+		if err := rows.Scan(&c.Table, &c.Column, &bytes, &n); err != nil {
+			return 0, 0, nil, errors.Join(err, rows.Close())
+		}
+		c.PerEvent = float64(bytes) / float64(n)
+		columns = append(columns, c)
+	}
+	return raw, keys, columns, errors.Join(rows.Err(), rows.Close())
+}
+
+// Inserted is what the warehouse took by itself.
+type Inserted struct {
+	Rows int64
+	Took time.Duration
+	// Raw and Keys are each insert alone, Commit a whole commit: both at once,
+	// then the ledger row.
+	Raw, Keys, Commit Samples
+}
+
+// Rate is rows per second of whole commits.
+func (i *Inserted) Rate() float64 { return float64(i.Rows) / i.Took.Seconds() }
+
+// Block is what one commit writes.
+type Block struct {
+	Rows []schemas.Accepted
+	Keys []ingest.NewKey
+}
+
+// Insert commits the blocks in turn for as long as it is told, as the writer
+// does and with nothing around it, and then times each insert alone a few times.
+// The blocks must have rows.
+func Insert(ctx context.Context, store *ingest.Tables, blocks []Block, during time.Duration) (Inserted, error) {
+	var done Inserted
+	began := time.Now()
+	for i := 0; i < len(blocks) || time.Since(began) < during; i++ {
+		b := &blocks[i%len(blocks)]
+		start := time.Now()
+		if err := commit(ctx, store, b, uint64(i+1)); err != nil {
+			return done, err
+		}
+		done.Commit = append(done.Commit, time.Since(start))
+		done.Rows += int64(len(b.Rows))
+	}
+	done.Took = time.Since(began)
+	const alone = 5
+	for i := range alone {
+		b := &blocks[i%len(blocks)]
+		one, err := Times(1, func() error { return store.WriteRows(ctx, b.Rows) })
+		if err != nil {
+			return done, fmt.Errorf("insert rows: %w", err)
+		}
+		done.Raw = append(done.Raw, one...)
+		if one, err = Times(1, func() error { return store.WriteKeys(ctx, b.Keys) }); err != nil {
+			return done, fmt.Errorf("insert keys: %w", err)
+		}
+		done.Keys = append(done.Keys, one...)
+	}
+	return done, nil
+}
+
+func commit(ctx context.Context, store *ingest.Tables, b *Block, seq uint64) error {
+	group, running := errgroup.WithContext(ctx)
+	group.Go(func() error { return store.WriteRows(running, b.Rows) })
+	group.Go(func() error { return store.WriteKeys(running, b.Keys) })
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("insert block: %w", err)
+	}
+	row := ingest.LedgerRow{From: seq, To: seq, Messages: 1, Events: uint64(len(b.Rows)), Accepted: uint64(len(b.Rows)), CommittedAt: time.Now()}
+	if err := store.Commit(ctx, &row); err != nil {
+		return fmt.Errorf("insert ledger row: %w", err)
+	}
+	return nil
+}
