@@ -102,7 +102,8 @@ func scanEvent(rows *warehouse.Rows, tenant string) (schemas.Accepted, error) {
 	for i := range e.Tokens {
 		dest = append(dest, &e.Tokens[i])
 	}
-	dest = append(dest, &units, &tags, &e.Corrects.Source, &e.Corrects.ID, &cost, &a.UnpricedReason, &a.PriceRevision)
+	dest = append(dest, &units, &tags, &e.Corrects.Source, &e.Corrects.ID, &cost, &a.UnpricedReason, &a.PriceRevision,
+		&a.ReportedModel)
 	if err := rows.Scan(dest...); err != nil {
 		return a, err
 	}

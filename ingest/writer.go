@@ -228,7 +228,7 @@ func (w *Writer) lead(ctx context.Context) error {
 	batches := make(chan batch)
 	failed := make(chan error, 1)
 	go func() { failed <- w.decode(ctx, reader, w.head.To, batches) }()
-	defer func() { cancel(); <-failed }()
+	defer func() { cancel(); <-failed }() //nolint:errcheck // the reason to stop is known by then
 	for {
 		select {
 		case <-ctx.Done():

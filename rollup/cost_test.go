@@ -58,10 +58,10 @@ func (p *project) granules(insert, table string, params []warehouse.Param) (read
 	return read, of
 }
 
-// fill adds a month of other usage: rowCount events of 50 tenants, an event of
-// each hour and tenant beside the other.
+// fill adds usage of 50 tenants over two weeks; another offset is other tenants,
+// so that the dirty hour stays as it is while the table grows.
 const fill = `INSERT INTO usage_raw (tenant, time, source, event_id, rank, type, calls, model, input_tokens, cost)
-	SELECT concat('t', toString(number % 50)), toDateTime64('2026-05-01 00:00:00', 3, 'UTC') + intDiv(number, 50) * 2,
+	SELECT concat('t', toString(number % 50 + intDiv({offset:UInt64}, 1000000) * 50)), toDateTime64('2026-05-01 00:00:00', 3, 'UTC') + intDiv(number, 50) * 2,
 		'/fill', toString(number + {offset:UInt64}), bitNot(number + {offset:UInt64}), 'llm.call', 1, 'opus', 10, 0.000001
 	FROM numbers({rows:UInt64})`
 

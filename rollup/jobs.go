@@ -122,7 +122,7 @@ func (j *Jobs) Add(job Job) error {
 // Run keeps the schedules until ctx ends, and then waits for the runs under way,
 // whose contexts have ended with it.
 func (j *Jobs) Run(ctx context.Context) error {
-	if err := j.loadLastRuns(ctx); err != nil {
+	if err := j.loadLastRuns(ctx); err != nil && ctx.Err() == nil {
 		// Only the display of earlier runs depends on it.
 		j.cfg.Log.Warn().Err(err).Msg("earlier job runs unknown")
 	}
@@ -157,7 +157,7 @@ func (j *Jobs) Trigger(ctx context.Context, name string) error {
 		return err
 	}
 	started := j.cfg.Now()
-	detail, outcome, err := "", OutcomeSkipped, error(nil)
+	detail, outcome := "", OutcomeSkipped
 	defer func() { j.end(s, started, outcome, detail) }()
 
 	held, release, err := j.cfg.Lease.Hold(ctx, "job-"+name)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"time"
 
 	"github.com/agentik-os/panda/internal/warehouse"
 )
@@ -230,5 +229,3 @@ func (v *verification) query(ctx context.Context, name string, scan func(*wareho
 	}
 	return nil
 }
-
-func monthText(startS int64) string { return time.Unix(startS, 0).UTC().Format("2006-01") }

@@ -1,6 +1,7 @@
 package schemas
 
 import (
+	"errors"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -421,7 +422,7 @@ func checkText(pointer, s string, bytesMax int) error {
 // for an error: on the hot path it would cost more than the check.
 func checkMember(parent, key, s string, bytesMax int) error {
 	err := checkText("", s, bytesMax)
-	if field, ok := err.(*FieldError); ok {
+	if field := (*FieldError)(nil); errors.As(err, &field) {
 		field.Pointer = parent + escapePointer(key)
 	}
 	return err

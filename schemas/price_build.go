@@ -1,6 +1,7 @@
 package schemas
 
 import (
+	"errors"
 	"fmt"
 	"math/bits"
 	"sort"
@@ -114,7 +115,7 @@ func BuildPriceBook(rev PriceRevision) (*PriceBook, error) {
 // rowError puts the row's number and name before what is wrong with it.
 func rowError(i int, r *PriceRow, err error) error {
 	pointer, code, detail := "", CodeMalformed, err.Error()
-	if f, ok := err.(*FieldError); ok {
+	if f := (*FieldError)(nil); errors.As(err, &f) {
 		pointer, code, detail = f.Pointer, f.Code, f.Detail
 	}
 	return Invalid(fmt.Sprintf("/rows/%d%s", i, pointer), code, "price row %d (%s %s): %s",

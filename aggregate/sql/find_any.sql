@@ -39,7 +39,8 @@ SELECT
     corrects_id,
     cost,
     unpriced_reason,
-    price_revision
+    price_revision,
+    reported_model
 FROM usage_raw FINAL
 WHERE tenant = {tenant:String}
     AND (event_id = {event_id:String} OR corrects_id = {event_id:String})

@@ -41,7 +41,8 @@ SELECT
     corrects_id,
     cost,
     unpriced_reason,
-    price_revision
+    price_revision,
+    reported_model
 FROM usage_raw FINAL
 WHERE tenant = {tenant:String}
     AND time >= fromUnixTimestamp64Milli({from_ms:Int64}, 'UTC')

@@ -121,7 +121,7 @@ const holdMax = 2 * time.Second
 func (l jobLease) Hold(ctx context.Context, name string) (context.Context, func(), error) {
 	asking, stop := context.WithTimeout(ctx, holdMax)
 	defer stop()
-	lease, err := l.log.Acquire(asking, "job-"+name, "", jobLeaseTTL)
+	lease, err := l.log.Acquire(asking, name, "", jobLeaseTTL)
 	if err != nil {
 		if asking.Err() != nil && ctx.Err() == nil {
 			return nil, nil, fmt.Errorf("job %s runs elsewhere: %w", name, schemas.ErrConflict)

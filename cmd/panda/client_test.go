@@ -66,7 +66,7 @@ func TestProblemsForPeople(t *testing.T) {
 }
 
 func TestExitCodes(t *testing.T) {
-	_, refused := http.Get("http://127.0.0.1:1/") //nolint:bodyclose // nobody listens there
+	_, refused := http.Get("http://127.0.0.1:1/")
 	for _, c := range []struct {
 		err  error
 		want int

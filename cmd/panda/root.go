@@ -81,7 +81,7 @@ func newRoot(a *app) *cobra.Command {
 	} {
 		root.AddGroup(g)
 	}
-	addGroup(root, "run", newServe(a), newDemo(a), newStatus(a), newConfig(a))
+	addGroup(root, "run", newServe(a), newDemo(a), newBench(a), newStatus(a), newConfig(a))
 	addGroup(root, "numbers", newUsage(a), newCost(a), newPrices(a), newVerify(a), newJobs(a))
 	addGroup(root, "events", newImport(a), newEvents(a), newQuarantine(a), newConflicts(a))
 	addGroup(root, "admin", newTenant(a), newKey(a))

@@ -30,7 +30,9 @@ func (p *pipeline) routes(usage usageLog) {
 		},
 		Submit: func(ctx context.Context, tenant string, events []schemas.Event) (uint64, error) {
 			envelope := ingest.EncodeEnvelope(nil, tenant, events, ingest.FlagImport, p.signing)
-			seq, _, err := usage.Append(ctx, schemas.EnvelopeSubject(shard, tenant), ingest.EnvelopeID(envelope), envelope)
+			// No message id: the same bytes may be on the log from before, and are to
+			// be judged again.
+			seq, _, err := usage.Append(ctx, schemas.EnvelopeSubject(shard, tenant), "", envelope)
 			return seq, err
 		},
 		Cursors: cursors,

@@ -95,7 +95,7 @@ func startPipeline(ctx context.Context, cfg Config, logger zerolog.Logger) (_ *p
 	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	defer func() {
 		if err != nil {
-			p.closeParts()
+			err = errors.Join(err, p.closeParts())
 		}
 	}()
 	if err := p.openLog(ctx); err != nil {

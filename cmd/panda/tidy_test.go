@@ -221,13 +221,18 @@ func TestTidyNoGlobalsNoInitNoSkips(t *testing.T) {
 		}
 		if f.test && f.path != "cmd/panda/tidy_test.go" {
 			for _, word := range []string{"t.Skip(", "t.SkipNow(", "t.Skipf(", "time.Sleep("} {
-				if bytes.Contains(f.text, []byte(word)) {
+				// In a bubble of synctest a sleep takes no time.
+				bubble := word == "time.Sleep(" && slices.Contains(imports(f), "testing/synctest")
+				if bytes.Contains(f.text, []byte(word)) && !bubble {
 					t.Errorf("%s calls %s", f.path, strings.TrimSuffix(word, "("))
 				}
 			}
 		}
 	}
 }
+
+// insertSelect finds the head of an INSERT … SELECT.
+var insertSelect = regexp.MustCompile(`(?m)^INSERT INTO [^;]*?\)\s*SELECT`)
 
 // placeholder finds {name:Type} in a statement.
 var placeholder = regexp.MustCompile(`\{(\w+):([^}]+)\}`)
@@ -263,7 +268,8 @@ func TestTidySQL(t *testing.T) {
 			continue // Migrate ran them
 		}
 		word := strings.TrimSuffix(filepath.Base(name), ".sql")
-		if !strings.Contains(code[stage], `"`+word+`"`) {
+		family := word[:strings.LastIndexByte(word, '_')+1] // named "verify_" + grain
+		if !strings.Contains(code[stage], `"`+word+`"`) && (family == "" || !strings.Contains(code[stage], `"`+family+`"`)) {
 			t.Errorf("%s: no code of %s names it", name, stage)
 		}
 		if err := explain(t, db, string(text)); err != nil {
@@ -291,6 +297,10 @@ func explain(t *testing.T, db *warehouse.DB, text string) error {
 			value = "hour"
 		}
 		params = append(params, warehouse.Param{Name: m[1], Value: value})
+	}
+	// What an INSERT … SELECT costs is its SELECT.
+	if at := insertSelect.FindStringIndex(text); at != nil {
+		text = text[at[1]-len("SELECT"):]
 	}
 	rows, err := db.Query(t.Context(), "EXPLAIN "+text, params...)
 	if err != nil {

@@ -168,12 +168,13 @@ func drawUsage(a *app, r usageReport, costs []schemas.Money) {
 
 // drawCost is the table of `panda cost`.
 func drawCost(a *app, r usageReport, costs []schemas.Money) {
-	g := grid{columns: append(dimensionColumns(r.By), numberColumn("calls"), numberColumn("tokens"),
-		numberColumn("cost"), numberColumn("share"))}
+	g := grid{columns: append(dimensionColumns(r.By), numberColumn("calls"), numberColumn("input"),
+		numberColumn("output"), numberColumn("cost"), numberColumn("share"))}
 	decimals := decimalsOf(append(costs, r.Total.Cost))
 	parts := shares(costs)
 	line := func(names []string, n *usageNumbers, share string) []string {
-		return append(names, grouped(n.Calls), grouped(n.TokensTotal), costCell(n, decimals), share)
+		return append(names, grouped(n.Calls), grouped(n.InputTotal), grouped(n.OutputTotal),
+			costCell(n, decimals), share)
 	}
 	for i := range r.Rows {
 		n := &r.Rows[i].usageNumbers

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/agentik-os/panda/aggregate"
 	"github.com/agentik-os/panda/ingest"
@@ -72,6 +73,20 @@ func (a *API) tenant(r *http.Request, scope tenancy.Scope) (tenancy.Tenant, erro
 		named = scope.TenantID()
 	}
 	return a.Registry.Find(scope, named)
+}
+
+// settleMax is how long a list waits for the writer: it is a tenth of a second
+// behind as a rule, and a list is worth having even when it is not complete.
+const settleMax = 2 * time.Second
+
+// settle waits until what was acknowledged before the request is written, so that
+// who just sent an event finds it.
+func (a *API) settle(ctx context.Context, stages *Stages) {
+	ctx, cancel := context.WithTimeout(ctx, settleMax)
+	defer cancel()
+	if last, err := a.Position(ctx); err == nil {
+		_ = stages.Live.WaitFor(ctx, last) // late is no reason to answer nothing
+	}
 }
 
 // tenantOrAll returns the tenant's id, or "" for a key of the platform that named

@@ -65,6 +65,7 @@ func (a *API) events(w http.ResponseWriter, r *http.Request, scope tenancy.Scope
 	if err != nil {
 		return err
 	}
+	a.settle(r.Context(), stages)
 	q := r.URL.Query()
 	switch {
 	case q.Get("id") != "":
@@ -264,6 +265,7 @@ func (a *API) conflicts(w http.ResponseWriter, r *http.Request, scope tenancy.Sc
 	if err != nil {
 		return err
 	}
+	a.settle(r.Context(), stages)
 	rows, err := stages.Tables.Conflicts(r.Context(), tenant, before, uint32(limit))
 	if err != nil {
 		return err
@@ -315,6 +317,7 @@ func (a *API) quarantine(w http.ResponseWriter, r *http.Request, scope tenancy.S
 	if err != nil {
 		return err
 	}
+	a.settle(r.Context(), stages)
 	rows, err := stages.Tables.Quarantine(r.Context(), tenant, state, before, uint32(limit))
 	if err != nil {
 		return err

@@ -24,6 +24,7 @@ func (a *API) summary(w http.ResponseWriter, r *http.Request, scope tenancy.Scop
 	if err != nil {
 		return err
 	}
+	a.settle(r.Context(), stages)
 	intake, err := stages.Reader.Intake(r.Context(), time.Unix(0, 0), time.Now().Add(time.Hour))
 	if err != nil {
 		return err

@@ -110,7 +110,7 @@ func (l *Lease) contend(ctx context.Context) error {
 	expired := time.NewTimer(l.record.TTL)
 	defer expired.Stop()
 	for {
-		free := false
+		var free bool
 		select {
 		case e, ok := <-changes:
 			switch {

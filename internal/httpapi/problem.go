@@ -210,10 +210,10 @@ func problemOfInvalid(err error) Problem {
 
 // fieldErrors collects the FieldErrors of an error tree in order.
 func fieldErrors(err error, found []*schemas.FieldError) []*schemas.FieldError {
-	if f, ok := err.(*schemas.FieldError); ok {
+	if f, ok := err.(*schemas.FieldError); ok { //nolint:errorlint // the tree is walked by hand, node by node
 		return append(found, f)
 	}
-	switch u := err.(type) {
+	switch u := err.(type) { //nolint:errorlint // as above
 	case interface{ Unwrap() error }:
 		if inner := u.Unwrap(); inner != nil {
 			return fieldErrors(inner, found)

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -92,11 +93,11 @@ func (s *Server) guarded(needed tenancy.Permission, h Handler) http.Handler {
 // log, under the instance that the client is told.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	p := ProblemOf(err)
-	switch {
-	case p.Status == http.StatusInternalServerError:
+	switch p.Status {
+	case http.StatusInternalServerError:
 		s.cfg.Logger.Error().Err(err).Str("incident", p.Instance).Str("request_id", RequestID(r.Context())).
 			Str("route", r.Pattern).Msg("request failed")
-	case p.Status == http.StatusServiceUnavailable:
+	case http.StatusServiceUnavailable:
 		s.cfg.Logger.Warn().Err(err).Str("request_id", RequestID(r.Context())).Str("route", r.Pattern).
 			Msg("request refused, unavailable")
 	}
@@ -108,7 +109,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 func (s *Server) recovered(w *recorder, r *http.Request, cause any) {
-	if cause == http.ErrAbortHandler {
+	if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		panic(cause)
 	}
 	err := fmt.Errorf("panic: %v", cause)

@@ -151,7 +151,7 @@ func decode(data []byte) (event, error) {
 		return event{}, fmt.Errorf("event version %d is not known, this binary knows %d; run a newer one",
 			e.Version, eventVersion)
 	}
-	complete := false
+	var complete bool
 	switch e.Type {
 	case typeTenantCreated:
 		complete = e.Tenant != nil && e.Request != nil && e.Tenant.ID == e.TenantID

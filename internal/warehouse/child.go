@@ -233,11 +233,33 @@ func (c *child) watch(p *process) error {
 			return nil
 		case err := <-answer:
 			if err != nil {
-				p.kill()
-				return fmt.Errorf("%w: %w", errHang, err)
+				return p.end(err, c.cfg.Engine.StopMax)
 			}
 		}
 	}
+}
+
+// deathGrace is how long a process that broke off a ping has to turn out dead.
+const deathGrace = 250 * time.Millisecond
+
+// end is called after a ping failed. A process that is dying breaks connections
+// off a moment before it is reaped, and one that was told to end (by an operator's
+// SIGTERM) closes its socket first and then lets statements end, for at most
+// drainMax; neither is a hang.
+func (p *process) end(ping error, drainMax time.Duration) error {
+	grace := deathGrace
+	if errors.Is(ping, syscall.ENOENT) || errors.Is(ping, syscall.ECONNREFUSED) {
+		grace = drainMax
+	}
+	t := time.NewTimer(grace)
+	defer t.Stop()
+	select {
+	case <-p.exited:
+		return p.death()
+	case <-t.C:
+	}
+	p.kill()
+	return fmt.Errorf("%w: %w", errHang, ping)
 }
 
 // drain asks the engine to end and kills it if it has not after limit.
@@ -263,7 +285,7 @@ func (p *process) kill() {
 // death says why the process ended, with its last words.
 func (p *process) death() error {
 	_ = p.stdin.Close()
-	reason := fmt.Errorf("the engine ended: %v", p.err)
+	reason := fmt.Errorf("the engine ended: %w", p.err)
 	if known := engine.ErrorOfExit(p.cmd.ProcessState.ExitCode()); known != nil {
 		reason = known
 	}

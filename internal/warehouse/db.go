@@ -2,6 +2,7 @@ package warehouse
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -72,7 +73,9 @@ func (db *DB) connect(ctx context.Context, u *url.URL) error {
 		return err
 	}
 	if u == nil || u.Scheme == "http" || u.Scheme == "https" {
-		db.blocks = newBlockSender(db, u)
+		if db.blocks, err = newBlockSender(db, u); err != nil {
+			return err
+		}
 	}
 	return db.checkSettings(ctx)
 }
@@ -105,11 +108,8 @@ func (db *DB) open(u *url.URL, database string, settings clickhouse.Settings) (c
 	opt.MaxOpenConns, opt.MaxIdleConns = db.cfg.ConnsMax, db.cfg.ConnsMax
 	opt.ClientInfo.Products = append(opt.ClientInfo.Products, struct{ Name, Version string }{"panda", ""})
 	if opt.Protocol == clickhouse.HTTP {
-		transport := db.transport(u == nil)
-		opt.TransportFunc = func(own *http.Transport) (http.RoundTripper, error) {
-			transport.TLSClientConfig = own.TLSClientConfig
-			return transport, nil
-		}
+		transport := db.transport(u == nil, opt.TLS)
+		opt.TransportFunc = func(*http.Transport) (http.RoundTripper, error) { return transport, nil }
 	}
 	conn, err := clickhouse.Open(opt)
 	if err != nil {
@@ -120,8 +120,8 @@ func (db *DB) open(u *url.URL, database string, settings clickhouse.Settings) (c
 
 // transport makes an HTTP transport whose idle connections DB can drop when the
 // engine restarts.
-func (db *DB) transport(socket bool) *http.Transport {
-	t := &http.Transport{MaxIdleConnsPerHost: db.cfg.ConnsMax, IdleConnTimeout: time.Minute, DisableCompression: true,
+func (db *DB) transport(socket bool, secure *tls.Config) *http.Transport {
+	t := &http.Transport{TLSClientConfig: secure, MaxIdleConnsPerHost: db.cfg.ConnsMax, IdleConnTimeout: time.Minute, DisableCompression: true,
 		Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: db.cfg.DialMax}).DialContext}
 	if socket {
 		t.Proxy = nil

@@ -3,6 +3,7 @@ package warehouse
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
 
 	"github.com/agentik-os/panda/internal/warehouse/engine"
 )
@@ -94,20 +97,23 @@ type blockSender struct {
 // blockKeepMax is the largest encode buffer that is kept for the next block.
 const blockKeepMax = 64 << 20
 
-func newBlockSender(db *DB, u *url.URL) *blockSender {
-	s := &blockSender{client: &http.Client{Transport: db.transport(u == nil)}, query: url.Values{}}
+func newBlockSender(db *DB, u *url.URL) (*blockSender, error) {
+	s := &blockSender{query: url.Values{}, url: url.URL{Scheme: "http", Host: "engine", Path: "/"}}
 	s.buffers.New = func() any { return new([]byte) }
-	if u == nil {
-		s.url = url.URL{Scheme: "http", Host: "engine", Path: "/"}
-	} else {
-		s.url = url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/"}
-		s.user = u.User
+	var secure *tls.Config
+	if u != nil {
+		opt, err := clickhouse.ParseDSN(u.String())
+		if err != nil {
+			return nil, usagef("warehouse url is not one of ClickHouse's")
+		}
+		s.url.Scheme, s.url.Host, s.user, secure = u.Scheme, opt.Addr[0], u.User, opt.TLS
 	}
+	s.client = &http.Client{Transport: db.transport(u == nil, secure)}
 	s.query.Set("database", db.cfg.Database)
 	for name, value := range db.cfg.writeSettings() {
 		s.query.Set(name, fmt.Sprint(value))
 	}
-	return s
+	return s, nil
 }
 
 func (s *blockSender) send(ctx context.Context, statement string, cols []Column) error {

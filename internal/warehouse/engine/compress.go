@@ -4,6 +4,7 @@ import (
 	"compress/flate"
 	"compress/gzip"
 	"compress/zlib"
+	"errors"
 	"io"
 	"strings"
 
@@ -54,7 +55,20 @@ func decoder(encoding string, body io.Reader) (io.Reader, func(), error) {
 func nativeDecoder(r io.Reader) io.Reader {
 	cr := chproto.NewReader(r)
 	cr.EnableCompression()
-	return cr
+	return blockEnd{cr}
+}
+
+// blockEnd turns the end of the input at a block's border, which the reader
+// reports inside another error, into a plain io.EOF. An end within a block stays
+// an error.
+type blockEnd struct{ r io.Reader }
+
+func (b blockEnd) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if err != nil && errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		err = io.EOF
+	}
+	return n, err
 }
 
 // encoder is a response body's compression. Flush ends a frame so that a client

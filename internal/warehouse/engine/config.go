@@ -123,7 +123,7 @@ func (c *Config) checkListen() error {
 	}
 	host, _, err := net.SplitHostPort(c.Listen)
 	if err != nil {
-		return fmt.Errorf("%w: listen address %q: %v", ErrConfig, c.Listen, err)
+		return fmt.Errorf("%w: listen address %q: %w", ErrConfig, c.Listen, err)
 	}
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return fmt.Errorf("%w: listen address %q is not a loopback address; the embedded engine has no users, put a proxy in front of it",
@@ -171,12 +171,12 @@ func ConfigFromEnv(getenv func(string) string, stdin io.Reader) (Config, error) 
 	}
 	if v := getenv(EnvMemory); v != "" {
 		if c.MemoryLimitBytes, err = strconv.ParseInt(v, 10, 64); err != nil {
-			return Config{}, fmt.Errorf("%w: %s: %v", ErrConfig, EnvMemory, err)
+			return Config{}, fmt.Errorf("%w: %s: %w", ErrConfig, EnvMemory, err)
 		}
 	}
 	if v := getenv(EnvThreads); v != "" {
 		if c.MaxThreads, err = strconv.Atoi(v); err != nil {
-			return Config{}, fmt.Errorf("%w: %s: %v", ErrConfig, EnvThreads, err)
+			return Config{}, fmt.Errorf("%w: %s: %w", ErrConfig, EnvThreads, err)
 		}
 	}
 	if getenv(EnvParent) == "stdin" {

@@ -254,9 +254,7 @@ func (k *killer) watch(ctx context.Context, marker string) (stop func()) {
 func (k *killer) kill(marker string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	// A kill works once: one that comes before the query's threads run is noted,
-	// never acted on, and not repeated. So it waits for the first sign of them.
-	sql := "KILL QUERY WHERE startsWith(query, " + quoteString(strings.TrimSpace(marker)) + ") AND elapsed > 0.5 ASYNC"
+	sql := "KILL QUERY WHERE startsWith(query, " + quoteString(strings.TrimSpace(marker)) + ") ASYNC"
 	if _, err := k.conn.exec(sql, "Null", nil, 0); err != nil {
 		k.log.Warn().Err(err).Msg("kill query of a client that left")
 	}

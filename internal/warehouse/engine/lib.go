@@ -20,7 +20,7 @@ func FindLib(getenv func(string) string) (string, error) {
 	if path == "" {
 		cache, err := cacheDir(getenv)
 		if err != nil {
-			return "", fmt.Errorf("%w: no cache directory (%v): set %s", ErrLibMissing, err, EnvLib)
+			return "", fmt.Errorf("%w: no cache directory (%w): set %s", ErrLibMissing, err, EnvLib)
 		}
 		path = filepath.Join(cache, "panda", "engine", Version, "libchdb.so")
 	}

@@ -83,7 +83,6 @@ func Config(dir string, options ...func(*warehouse.Config)) warehouse.Config {
 		Engine: warehouse.EngineConfig{
 			Command: []string{self}, Env: []string{envChild}, DataDir: filepath.Join(dir, "data"),
 			MemoryLimitBytes: 1 << 30, // tests share the machine
-			Stderr: os.Stderr,
 		},
 		Logger: zerolog.Nop(),
 	}
