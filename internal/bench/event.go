@@ -117,22 +117,24 @@ func (b *Body) Renew(at time.Time) {
 	second := at.Add(-time.Second).Truncate(time.Second).UTC()
 	text := second.AppendFormat(make([]byte, 0, 24), "2006-01-02T15:04:05.000Z")
 	millis := uint64(second.UnixMilli())
-	var raw [16]byte
 	for i, place := range b.ids {
 		ms := uint64(i*2) % 1000
 		t := b.Text[b.times[i] : b.times[i]+24]
 		copy(t, text)
 		t[20], t[21], t[22] = byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10)
-		at := millis + ms
-		r, s := b.rnd.Uint64(), b.rnd.Uint64()
-		raw = [16]byte{byte(at >> 40), byte(at >> 32), byte(at >> 24), byte(at >> 16), byte(at >> 8), byte(at),
-			0x70 | byte(r)&0x0f, byte(r >> 8), 0x80 | byte(r>>16)&0x3f, byte(r >> 24),
-			byte(s), byte(s >> 8), byte(s >> 16), byte(s >> 24), byte(s >> 32), byte(s >> 40)}
-		id := b.Text[place : place+36]
-		hex.Encode(id[0:8], raw[0:4])
-		hex.Encode(id[9:13], raw[4:6])
-		hex.Encode(id[14:18], raw[6:8])
-		hex.Encode(id[19:23], raw[8:10])
-		hex.Encode(id[24:36], raw[10:16])
+		writeID(b.Text[place:place+36], millis+ms, b.rnd)
 	}
+}
+
+// writeID writes a UUIDv7 of a moment over 36 characters that have the dashes.
+func writeID(id []byte, millis uint64, rnd *rand.Rand) {
+	r, s := rnd.Uint64(), rnd.Uint64()
+	raw := [16]byte{byte(millis >> 40), byte(millis >> 32), byte(millis >> 24), byte(millis >> 16), byte(millis >> 8), byte(millis),
+		0x70 | byte(r)&0x0f, byte(r >> 8), 0x80 | byte(r>>16)&0x3f, byte(r >> 24),
+		byte(s), byte(s >> 8), byte(s >> 16), byte(s >> 24), byte(s >> 32), byte(s >> 40)}
+	hex.Encode(id[0:8], raw[0:4])
+	hex.Encode(id[9:13], raw[4:6])
+	hex.Encode(id[14:18], raw[6:8])
+	hex.Encode(id[19:23], raw[8:10])
+	hex.Encode(id[24:36], raw[10:16])
 }

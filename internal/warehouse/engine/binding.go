@@ -95,8 +95,8 @@ type param struct{ name, value string }
 // result is what a statement left: its output, and how much it read and wrote.
 // data is Go memory.
 type result struct {
-	data                                          []byte
-	rowsRead, bytesRead, rowsWritten, bytesWriten uint64
+	data                                           []byte
+	rowsRead, bytesRead, rowsWritten, bytesWritten uint64
 }
 
 // exec runs a statement to its end. limit bounds the output; over it the result
@@ -158,7 +158,7 @@ func (c *conn) take(r uintptr, limit int64) (result, error) {
 	}
 	out := result{
 		rowsRead: c.lib.rowsRead(r), bytesRead: c.lib.bytesRead(r),
-		rowsWritten: c.lib.rowsWritten(r), bytesWriten: c.lib.bytesWritten(r),
+		rowsWritten: c.lib.rowsWritten(r), bytesWritten: c.lib.bytesWritten(r),
 	}
 	n := int64(c.lib.resultLen(r))
 	if n == 0 {

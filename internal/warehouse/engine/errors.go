@@ -78,7 +78,6 @@ const (
 	codeBadArguments    = 36
 	codeSyntaxError     = 62
 	codeTooManyQueries  = 202
-	codeMemoryLimit     = 241
 	codeCannotParse     = 27
 	codeReadonly        = 164
 	codeUnknownSetting  = 115

@@ -111,7 +111,7 @@ func (req *request) join(query string, body []byte) error {
 	return nil
 }
 
-func readBody(r *http.Request, blocks bool, max int64) ([]byte, error) {
+func readBody(r *http.Request, blocks bool, bodyMax int64) ([]byte, error) {
 	reader, done, err := decoder(r.Header.Get("Content-Encoding"), r.Body)
 	if err != nil {
 		return nil, err
@@ -120,28 +120,21 @@ func readBody(r *http.Request, blocks bool, max int64) ([]byte, error) {
 	if blocks {
 		reader = nativeDecoder(reader)
 	}
-	body, err := readAll(reader, max, r.ContentLength)
+	body, err := readAll(reader, bodyMax, r.ContentLength)
 	if err != nil {
 		return nil, exceptionf(codeCannotParse, "CANNOT_READ_ALL_DATA", "read request body: %v", err)
 	}
-	if int64(len(body)) > max {
-		return nil, exceptionf(codeQueryIsTooLarge, "TOO_MANY_ROWS", "the request has more than %d bytes: send smaller blocks", max)
+	if int64(len(body)) > bodyMax {
+		return nil, exceptionf(codeQueryIsTooLarge, "TOO_MANY_ROWS", "the request has more than %d bytes: send smaller blocks", bodyMax)
 	}
 	return body, nil
 }
 
-// readAll reads at most max+1 bytes, with one allocation when the length is known.
-func readAll(r io.Reader, max, length int64) ([]byte, error) {
-	buf := bytes.NewBuffer(make([]byte, 0, min(max, maximum(length, 0))+bytes.MinRead))
-	_, err := buf.ReadFrom(io.LimitReader(r, max+1))
+// readAll reads at most bodyMax+1 bytes, with one allocation when the length is known.
+func readAll(r io.Reader, bodyMax, length int64) ([]byte, error) {
+	buf := bytes.NewBuffer(make([]byte, 0, min(bodyMax, max(length, 0))+bytes.MinRead))
+	_, err := buf.ReadFrom(io.LimitReader(r, bodyMax+1))
 	return buf.Bytes(), err
-}
-
-func maximum(a, b int64) int64 {
-	if a > b {
-		return a
-	}
-	return b
 }
 
 func firstOf(values ...string) string {

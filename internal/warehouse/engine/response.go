@@ -48,7 +48,7 @@ func exceptionTag() string { return strings.ToLower(rand.Text()[:16]) }
 func (o *response) count(r result) {
 	s := &o.summary
 	s.readRows, s.readBytes = max(s.readRows, r.rowsRead), max(s.readBytes, r.bytesRead)
-	s.writtenRows, s.writtenBytes = max(s.writtenRows, r.rowsWritten), max(s.writtenBytes, r.bytesWriten)
+	s.writtenRows, s.writtenBytes = max(s.writtenRows, r.rowsWritten), max(s.writtenBytes, r.bytesWritten)
 	s.resultBytes += uint64(len(r.data))
 }
 

@@ -14,7 +14,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sys/unix"
@@ -129,7 +128,6 @@ func (s *server) add(l net.Listener, h *handler) {
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second, // a client that sends nothing holds a goroutine
 		MaxHeaderBytes:    1 << 20,          // the statement of an insert travels in the URL
-		ErrorLog:          nil,
 	}})
 }
 
@@ -186,7 +184,7 @@ func (s *server) run(ctx context.Context) error {
 		})
 	}
 	<-ctx.Done()
-	log(s.cfg.Logger, context.Cause(ctx))
+	s.cfg.Logger.Info().AnErr("cause", context.Cause(ctx)).Msg("engine stopping")
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.DrainMax)
 	defer cancel()
 	for _, d := range s.doors {
@@ -201,10 +199,6 @@ func (s *server) run(ctx context.Context) error {
 }
 
 var errParentGone = errors.New("the parent process is gone")
-
-func log(l zerolog.Logger, cause error) {
-	l.Info().AnErr("cause", cause).Msg("engine stopping")
-}
 
 // lockDir takes the data directory for this process. The kernel gives the lock
 // back when the process ends, however it ends.
