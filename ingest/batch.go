@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -87,6 +88,7 @@ func (w *Writer) decodeRecord(b *batch, r *Record) {
 			b.quarantineRecord(r, tenant, err)
 			return
 		}
+		b.steps = slices.Grow(b.steps, len(events))
 		for i := range events {
 			b.add(r, tenant, i, &events[i])
 		}
@@ -135,7 +137,7 @@ func (b *batch) addDirect(r *Record, tenant string) {
 func (b *batch) add(r *Record, tenant string, idx int, e *schemas.Event) {
 	b.steps = append(b.steps, step{candidate: candidate{
 		tenant: tenant, seq: r.Seq, idx: uint16(idx), receivedAt: r.Time.UnixMilli(),
-		event: *e, key: KeyOf(tenant, e.Source, e.ID), content: ContentOf(e),
+		event: e, key: KeyOf(tenant, e.Source, e.ID), content: ContentOf(e),
 	}})
 }
 

@@ -8,7 +8,7 @@ type candidate struct {
 	seq        uint64
 	idx        uint16
 	receivedAt int64 // broker's timestamp, Unix milliseconds
-	event      schemas.Event
+	event      *schemas.Event // of the decoded message; it is not changed
 	key        Key
 	content    uint64
 }
@@ -102,7 +102,7 @@ func (j *judge) event(c *candidate) {
 		}
 		j.out.conflicts = append(j.out.conflicts, Conflict{
 			Tenant: c.tenant, Seq: c.seq, Idx: c.idx, ReceivedAt: c.receivedAt,
-			Event: c.event, FirstSeq: first.Seq,
+			Event: *c.event, FirstSeq: first.Seq,
 		})
 		return
 	}
@@ -110,9 +110,9 @@ func (j *judge) event(c *candidate) {
 		j.void(c)
 		return
 	}
-	rating := j.rate(&c.event)
+	rating := j.rate(c.event)
 	a := schemas.Accepted{
-		Event: c.event, Calls: schemas.CallsOf(c.event.Type),
+		Event: *c.event, Calls: schemas.CallsOf(c.event.Type),
 		Cost: rating.Cost, Priced: rating.Priced, UnpricedReason: rating.Reason, PriceRevision: rating.Revision,
 	}
 	if rating.Model != "" && rating.Model != a.Event.Model {
@@ -179,7 +179,7 @@ func (j *judge) refuse(c *candidate, reason, detail string) {
 	j.out.quarantined = append(j.out.quarantined, Quarantined{
 		Tenant: c.tenant, Seq: c.seq, Idx: c.idx, ReceivedAt: c.receivedAt,
 		Subject: schemas.DirectSubject(c.tenant), Reason: reason, Pointer: "/data/corrects",
-		Detail: detail, Body: EncodeEvent(nil, &c.event),
+		Detail: detail, Body: EncodeEvent(nil, c.event),
 	})
 }
 

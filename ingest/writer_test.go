@@ -163,7 +163,7 @@ func (freeLease) Release()                {}
 // memoryPrices has two revisions: the second one doubles the price.
 type memoryPrices struct{ books []*schemas.PriceBook }
 
-func newMemoryPrices(t *testing.T) *memoryPrices {
+func newMemoryPrices(t testing.TB) *memoryPrices {
 	t.Helper()
 	p := &memoryPrices{}
 	for n := range uint32(3) {

@@ -50,6 +50,11 @@ func TestBenchQuick(t *testing.T) {
 			t.Errorf("row %s was not measured", name)
 		}
 	}
+	for _, c := range r.Columns {
+		if !(c.PerEvent > 0) {
+			t.Errorf("%s.%s takes %g bytes", c.Table, c.Column, c.PerEvent)
+		}
+	}
 	if len(r.Columns) < 20 || len(r.Facts) < 10 || len(r.Details) < 10 {
 		t.Errorf("%d columns, %d facts, %d details", len(r.Columns), len(r.Facts), len(r.Details))
 	}

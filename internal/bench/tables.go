@@ -45,22 +45,42 @@ func Sizes(ctx context.Context, db *warehouse.DB) (raw, keys float64, columns []
 	if keys, err = size("usage_keys"); err != nil {
 		return 0, 0, nil, err
 	}
-	rows, err := db.Query(ctx, `SELECT table, column, toUInt64(sum(column_bytes_on_disk)) AS bytes, toUInt64(sum(rows)) AS n
-		FROM system.parts_columns WHERE active AND database = currentDatabase() AND table IN ('usage_raw', 'usage_keys')
-		GROUP BY table, column ORDER BY table DESC, bytes DESC`)
-	if err != nil {
-		return 0, 0, nil, fmt.Errorf("size of columns: %w", err)
+	columns, err = columnSizes(ctx, db)
+	return raw, keys, columns, err
+}
+
+// columnSizes copies both tables into wide parts, a file per column: small parts
+// keep all columns in one file, and their sizes apart are not known.
+func columnSizes(ctx context.Context, db *warehouse.DB) ([]ColumnSize, error) {
+	for _, table := range []string{"usage_raw", "usage_keys"} {
+		for _, sql := range []string{
+			"CREATE TABLE " + table + "_columns AS " + table,
+			"ALTER TABLE " + table + "_columns MODIFY SETTING min_bytes_for_wide_part = 0, min_rows_for_wide_part = 0",
+			"INSERT INTO " + table + "_columns SELECT * FROM " + table,
+			"OPTIMIZE TABLE " + table + "_columns FINAL",
+		} {
+			if err := db.Exec(ctx, sql); err != nil {
+				return nil, fmt.Errorf("copy %s: %w", table, err)
+			}
+		}
 	}
+	rows, err := db.Query(ctx, `SELECT replaceOne(table, '_columns', '') AS name, column, toUInt64(sum(column_bytes_on_disk)) AS bytes, toUInt64(sum(rows)) AS n
+		FROM system.parts_columns WHERE active AND database = currentDatabase() AND table IN ('usage_raw_columns', 'usage_keys_columns')
+		GROUP BY name, column ORDER BY name DESC, bytes DESC`)
+	if err != nil {
+		return nil, fmt.Errorf("size of columns: %w", err)
+	}
+	var columns []ColumnSize
 	for rows.Next() {
 		var c ColumnSize
 		var bytes, n uint64
 		if err := rows.Scan(&c.Table, &c.Column, &bytes, &n); err != nil {
-			return 0, 0, nil, errors.Join(err, rows.Close())
+			return nil, errors.Join(err, rows.Close())
 		}
 		c.PerEvent = float64(bytes) / float64(n)
 		columns = append(columns, c)
 	}
-	return raw, keys, columns, errors.Join(rows.Err(), rows.Close())
+	return columns, errors.Join(rows.Err(), rows.Close())
 }
 
 // Inserted is what the warehouse took by itself.
