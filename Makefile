@@ -34,7 +34,7 @@ fuzz: ## every fuzz target for FUZZTIME (default 30s)
 	done
 
 bench: engine build ## the numbers of BENCH.md, as ratios against limits measured in the same run
-	@$(BIN)/panda bench
+	@$(BIN)/panda bench --write BENCH.md
 
 engine: ## fetch the ClickHouse engine library into the user cache, unless it is there
 	@./deploy/fetch-engine.sh

@@ -93,6 +93,11 @@ type WriterConfig struct {
 	// OnCommit is called after every commit, in order, with the rows it added
 	// and the range of the log it covers. It must not keep the slice.
 	OnCommit func(rows []schemas.Accepted, from, to uint64)
+	// OnResume is called whenever the writer takes up at a position of the ledger,
+	// before any commit after it. Commits up to there may not have been reported:
+	// another writer made them, or the answer to one was lost. An error makes the
+	// writer take up again.
+	OnResume func(ctx context.Context, position uint64) error
 	// Now is the clock of ledger rows. It decides nothing.
 	Now func() time.Time
 	// BatchRowsMax bounds the events of one range: 65,536 rows are one large part
@@ -131,6 +136,9 @@ func (cfg WriterConfig) withDefaults() WriterConfig {
 	}
 	if cfg.OnCommit == nil {
 		cfg.OnCommit = func([]schemas.Accepted, uint64, uint64) {}
+	}
+	if cfg.OnResume == nil {
+		cfg.OnResume = func(context.Context, uint64) error { return nil }
 	}
 	if cfg.Metrics == nil {
 		cfg.Metrics = NewWriterMetrics(nil)
@@ -273,6 +281,9 @@ func (w *Writer) resume(ctx context.Context) error {
 	}
 	w.head = head
 	w.cfg.Metrics.position.Set(float64(head.To))
+	if err := w.cfg.OnResume(ctx, head.To); err != nil {
+		return fmt.Errorf("resume at %d: %w", head.To, err)
+	}
 	return nil
 }
 

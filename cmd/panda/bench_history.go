@@ -179,7 +179,7 @@ func (b *benchRun) fill(ctx context.Context, db *warehouse.DB, h *history, worke
 	b.progress("month, hour: fill the table with %s events", grouped(int64(rows)))
 	fill := bench.Fill{Tenants: tenants, Month: h.month, Rows: rows, From: h.next, PriceRevision: h.revision}
 	began := time.Now()
-	if err := fill.Run(ctx, db, func(int) {}); err != nil {
+	if err := fill.Run(ctx, db); err != nil {
 		return err
 	}
 	h.next += bench.Records(rows)

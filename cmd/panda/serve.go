@@ -4,13 +4,13 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -71,6 +71,9 @@ type pipeline struct {
 	verifier *rollup.Verifier
 	// signing is the key of envelopes.
 	signing []byte
+	// known is closed once the registry is read, or will not be any more.
+	known     chan struct{}
+	openKnown func()
 	// open is set once the parts above may be used. Until then events are taken
 	// in and acknowledged, and questions are answered 503.
 	open atomic.Bool
@@ -91,7 +94,8 @@ func startPipeline(ctx context.Context, cfg Config, logger zerolog.Logger) (_ *p
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
-	p := &pipeline{cfg: cfg, logger: logger, metrics: prometheus.NewRegistry(), ended: make(chan struct{})}
+	p := &pipeline{cfg: cfg, logger: logger, metrics: prometheus.NewRegistry(), ended: make(chan struct{}), known: make(chan struct{})}
+	p.openKnown = sync.OnceFunc(func() { close(p.known) })
 	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	defer func() {
 		if err != nil {
@@ -120,12 +124,15 @@ func startPipeline(ctx context.Context, cfg Config, logger zerolog.Logger) (_ *p
 }
 
 func (p *pipeline) openLog(ctx context.Context) (err error) {
-	// The registry answers for NATS passwords, and needs the log itself first.
+	// The registry answers for NATS passwords, and needs the log itself first. Until
+	// it is read a connection waits: a client that is told twice that its key is
+	// wrong gives up for good.
 	var keys atomic.Pointer[auth.Authenticator]
 	p.log, err = eventlog.Open(ctx, eventlog.Config{
 		URL: p.cfg.NATSURL, CredsFile: p.cfg.NATSCreds, DataDir: filepath.Join(p.cfg.Data, "log"),
 		Listen: p.cfg.NATSListen, Replicas: p.cfg.replicas(), UsageMaxBytes: p.cfg.LogBytes,
 		Authenticate: func(user, password string) (string, bool) {
+			p.awaitKnown(ctx)
 			if k := keys.Load(); k != nil {
 				return k.CheckPassword(user, password)
 			}
@@ -144,6 +151,18 @@ func (p *pipeline) openLog(ctx context.Context) (err error) {
 	return nil
 }
 
+// awaitKnown waits until keys are known, within reason: while somebody waits here,
+// the log cannot close.
+func (p *pipeline) awaitKnown(ctx context.Context) {
+	const waitMax = 10 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, waitMax)
+	defer cancel()
+	select {
+	case <-p.known:
+	case <-ctx.Done():
+	}
+}
+
 // openDoors waits for the registry, publishes the first prices and listens.
 func (p *pipeline) openDoors(ctx, running context.Context) (err error) {
 	select {
@@ -153,6 +172,7 @@ func (p *pipeline) openDoors(ctx, running context.Context) (err error) {
 	case <-running.Done():
 		return errors.New("read the registry: it ended")
 	}
+	p.openKnown()
 	if p.adminKey, err = auth.Bootstrap(ctx, p.registry, filepath.Join(p.cfg.Data, "admin.key")); err != nil {
 		return fmt.Errorf("make the admin key: %w", err)
 	}
@@ -228,7 +248,20 @@ func writeDurably(path string, data []byte) error {
 
 // count opens the warehouse and counts until ctx ends.
 func (p *pipeline) count(ctx context.Context) error {
-	if err := p.openWarehouse(ctx); err != nil {
+	err := p.openWarehouse(ctx)
+	// An engine that is killed while it starts is started again, as it is later. A
+	// server elsewhere that does not answer is more likely a wrong address.
+	const opensMax = 3
+	for opens := 1; opens < opensMax && p.cfg.ClickHouseURL == "" && errors.Is(err, schemas.ErrUnavailable); opens++ {
+		p.logger.Warn().Err(err).Msg("open the warehouse again")
+		if p.db != nil {
+			if err := p.db.Close(); err != nil {
+				return err
+			}
+		}
+		err = p.openWarehouse(ctx)
+	}
+	if err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -290,6 +323,7 @@ func (p *pipeline) writer() *ingest.Writer {
 			return writerLease{lease}, nil
 		},
 		OnCommit: p.committed,
+		OnResume: p.resumed,
 		Metrics:  ingest.NewWriterMetrics(p.metrics),
 		Logger:   p.logger.With().Str("part", "writer").Logger(),
 	}, usageLog{log: p.log}, p.store, p.prices)
@@ -307,6 +341,19 @@ func (p *pipeline) committed(rows []schemas.Accepted, from, to uint64) {
 	p.live.Apply(rows, to)
 	p.lag.committed(to)
 	p.worker.Nudge()
+}
+
+// resumed brings the live totals to a position of the ledger that no commit here
+// reported: another writer led, or the answer to the last commit was lost.
+func (p *pipeline) resumed(ctx context.Context, position uint64) error {
+	if p.live.Position().Seq < position {
+		if err := p.live.Rebuild(ctx); err != nil {
+			return err
+		}
+	}
+	p.lag.committed(position)
+	p.worker.Nudge()
+	return nil
 }
 
 // addJobs makes the schedule. The rollups are not on it: they follow commits.
@@ -395,6 +442,7 @@ func (p *pipeline) closeParts() error {
 	if p.db != nil {
 		errs = append(errs, p.db.Close())
 	}
+	p.openKnown()
 	if p.log != nil {
 		errs = append(errs, p.log.Close())
 	}
@@ -402,33 +450,6 @@ func (p *pipeline) closeParts() error {
 		errs = append(errs, removeRunFile(p.cfg.Data))
 	}
 	return errors.Join(errs...)
-}
-
-// runFile is in the data directory while a server runs on it, so that other
-// commands find it.
-type runFile struct {
-	URL string `json:"url"`
-	PID int    `json:"pid"`
-}
-
-func runFilePath(data string) string { return filepath.Join(data, "server.json") }
-
-func (p *pipeline) writeRunFile() error {
-	data, err := json.Marshal(runFile{p.URL(), os.Getpid()})
-	if err != nil {
-		return err
-	}
-	if err := writeDurably(runFilePath(p.cfg.Data), data); err != nil {
-		return fmt.Errorf("write %s: %w", runFilePath(p.cfg.Data), err)
-	}
-	return nil
-}
-
-func removeRunFile(data string) error {
-	if err := os.Remove(runFilePath(data)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
 }
 
 // newServe is `panda serve`.
@@ -443,7 +464,12 @@ func newServe(a *app) *cobra.Command {
 			}
 			logger.Info().Str("url", p.URL()).Str("data", a.cfg.Data).Msg("events are taken in")
 			_, _ = fmt.Fprintf(a.stdout, "panda listens on %s\nadmin key: %s\n", p.URL(), filepath.Join(a.cfg.Data, "admin.key"))
-			return errors.Join(p.Wait(cmd.Context()), p.Close())
+			err = p.Wait(cmd.Context())
+			closed := p.Close()
+			if errors.Is(closed, err) {
+				return closed // it says the same, and what went wrong on the way out
+			}
+			return errors.Join(err, closed)
 		},
 	}
 	addSettings(cmd, a.cfg)
@@ -460,13 +486,4 @@ func addSettings(cmd *cobra.Command, cfg *Config) {
 			cmd.Flags().AddFlag(f)
 		}
 	})
-}
-
-func readRunFile(data string) (runFile, error) {
-	var run runFile
-	text, err := os.ReadFile(runFilePath(data))
-	if err != nil {
-		return run, err
-	}
-	return run, json.Unmarshal(text, &run)
 }

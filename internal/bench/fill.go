@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -90,7 +89,7 @@ FROM
 )`
 
 // Run fills.
-func (f *Fill) Run(ctx context.Context, db *warehouse.DB, progress func(rows int)) error {
+func (f *Fill) Run(ctx context.Context, db *warehouse.DB) error {
 	// One statement's rows: the engine holds them as one block.
 	const chunk = 20 * rowsPerRecord
 	month := f.Month.End().Sub(f.Month.Start)
@@ -113,7 +112,6 @@ func (f *Fill) Run(ctx context.Context, db *warehouse.DB, progress func(rows int
 		if err := commitFilled(ctx, db, place, place+Records(count), f.PriceRevision); err != nil {
 			return err
 		}
-		progress(first + count)
 	}
 	return nil
 }
@@ -133,7 +131,7 @@ func commitFilled(ctx context.Context, db *warehouse.DB, from, to uint64, revisi
 // hour, its day and its month due.
 func Touch(ctx context.Context, db *warehouse.DB, tenant string, hour time.Time, place uint64, revision uint32) error {
 	f := Fill{Tenants: []string{tenant}, Month: schemas.Window{Grain: schemas.GrainMonth, Start: hour}, Rows: 1, From: place, PriceRevision: revision}
-	return f.Run(ctx, db, func(int) {})
+	return f.Run(ctx, db)
 }
 
 // Roll makes passes until the rollups have caught up.
@@ -171,7 +169,7 @@ func Settle(ctx context.Context, db *warehouse.DB, most time.Duration) (bool, er
 		}
 		select {
 		case <-ctx.Done():
-			return false, errors.Join(ctx.Err())
+			return false, ctx.Err()
 		case <-tick.C:
 		}
 	}

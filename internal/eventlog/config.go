@@ -47,7 +47,8 @@ type Config struct {
 	Relay bool
 	// Authenticate says which tenant a runtime is, for connections to Listen. It
 	// is asked once per connection; Disconnect ends the ones that exist. It must
-	// be safe for concurrent use. Nil refuses everyone that is not in Users.
+	// be safe for concurrent use, and may block while it does not know yet: the
+	// connection waits. Nil refuses everyone that is not in Users.
 	Authenticate func(user, password string) (tenant string, ok bool)
 	// Users may connect to Listen besides those Authenticate knows.
 	Users []User

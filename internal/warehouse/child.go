@@ -286,6 +286,10 @@ func (p *process) kill() {
 func (p *process) death() error {
 	_ = p.stdin.Close()
 	reason := fmt.Errorf("the engine ended: %w", p.err)
+	if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		// By itself a start does not end like this; the next one may work.
+		reason = &unavailable{reason}
+	}
 	if known := engine.ErrorOfExit(p.cmd.ProcessState.ExitCode()); known != nil {
 		reason = known
 	}

@@ -20,6 +20,8 @@ ENGINE = {{engine "ReplacingMergeTree"}}
 ORDER BY key
 SETTINGS
     index_granularity = 256,
+    min_bytes_for_wide_part = 1073741824,
+    min_rows_for_wide_part = 10000000,
     fsync_after_insert = 1,
     fsync_part_directory = 1,
     min_rows_to_fsync_after_merge = 1,
