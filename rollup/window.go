@@ -93,6 +93,35 @@ type Worker struct {
 	mu       sync.Mutex
 	position uint64        // of the newest pass this worker knows of
 	moved    chan struct{} // closed when position moves, and then replaced
+	status   JobStatus     // of the newest pass that had something to do
+}
+
+// schedule is what a Worker has in place of a cron schedule.
+const schedule = "after commits"
+
+// Status says what the newest pass did, in the form of a job, so that people see
+// the rollups beside what has a schedule.
+func (w *Worker) Status() JobStatus {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.status
+	s.Name, s.Schedule = JobName, schedule
+	return s
+}
+
+// note keeps the outcome of a pass for Status.
+func (w *Worker) note(started time.Time, pass Pass, err error) {
+	if err == nil && pass.Windows() == 0 {
+		return
+	}
+	s := JobStatus{LastRun: started, Duration: w.cfg.Now().Sub(started), Outcome: OutcomeOK,
+		Detail: fmt.Sprintf("%d hours, %d days, %d months replaced", pass.Hours, pass.Days, pass.Months)}
+	if err != nil {
+		s.Outcome, s.Detail = OutcomeError, clipDetail(err.Error())
+	}
+	w.mu.Lock()
+	w.status = s
+	w.mu.Unlock()
 }
 
 // New returns a Worker that does nothing until Run or Pass.
@@ -148,7 +177,9 @@ func (w *Worker) moveTo(position uint64) {
 // repeat would not mend.
 func (w *Worker) Run(ctx context.Context) error {
 	for {
+		started := w.cfg.Now()
 		pass, err := w.Pass(ctx)
+		w.note(started, pass, err)
 		switch {
 		case ctx.Err() != nil:
 			return nil

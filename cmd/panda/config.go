@@ -49,6 +49,11 @@ type Config struct {
 	ClickHouseURL string
 	// ClickHouseCluster is the name of a ClickHouse cluster for replicated tables.
 	ClickHouseCluster string
+	// EngineListen opens the engine to any ClickHouse client for reading, on a
+	// loopback address, with EngineToken as the password. Empty: a socket of the
+	// pipeline's own, and no port.
+	EngineListen string
+	EngineToken  string
 	// EngineMemory bounds the child process's memory, in bytes.
 	EngineMemory int64
 
@@ -82,6 +87,8 @@ func (c *Config) settings(fs *pflag.FlagSet) {
 	fs.Int64Var(&c.LogBytes, "log-bytes", c.LogBytes, "size limit of the log in bytes (0: a share of the disk)")
 	fs.StringVar(&c.ClickHouseURL, "clickhouse-url", c.ClickHouseURL, "ClickHouse server, such as clickhouse://user:password@host:9000/panda (empty: a child process)")
 	fs.StringVar(&c.ClickHouseCluster, "clickhouse-cluster", c.ClickHouseCluster, "ClickHouse cluster name, for replicated tables")
+	fs.StringVar(&c.EngineListen, "engine-listen", c.EngineListen, "open the ClickHouse engine for reading, such as 127.0.0.1:8123 (empty: no port)")
+	fs.StringVar(&c.EngineToken, "engine-token", c.EngineToken, "password of the engine's readers, at least 16 characters")
 	fs.Int64Var(&c.EngineMemory, "engine-memory", c.EngineMemory, "memory limit of the ClickHouse engine in bytes")
 	fs.StringVar(&c.EnvelopeKey, "envelope-key", c.EnvelopeKey, "secret that signs batches on the log; the same on every node")
 	fs.DurationVar(&c.CommitEvery, "commit-every", c.CommitEvery, "least time between two commits of the writer")
@@ -92,7 +99,7 @@ func (c *Config) settings(fs *pflag.FlagSet) {
 }
 
 // secretSettings are not printed.
-var secretSettings = []string{"envelope-key", "clickhouse-url", "nats-url"}
+var secretSettings = []string{"envelope-key", "engine-token", "clickhouse-url", "nats-url"}
 
 // defaultConfig returns the settings of a machine that nobody configured.
 func defaultConfig(getenv func(string) string) Config {
@@ -182,7 +189,7 @@ func (c *Config) check() error {
 	if c.Data == "" {
 		return schemas.Invalid("/data", schemas.CodeMissing, "data names the directory of all state")
 	}
-	for name, addr := range map[string]string{"listen": c.Listen, "nats_listen": c.NATSListen} {
+	for name, addr := range map[string]string{"listen": c.Listen, "nats_listen": c.NATSListen, "engine_listen": c.EngineListen} {
 		if addr == "" {
 			continue
 		}

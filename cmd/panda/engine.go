@@ -26,8 +26,8 @@ func newEngine(a *app) *cobra.Command {
 		Long: `Serves the tables of --data over ClickHouse's HTTP interface.
 
 With --listen it opens a loopback address for reading, with --token as the password of
-any user name. The engine has one process per data directory: stop ` + "`panda serve`" + ` first, or
-give ` + "`panda serve`" + ` the same two flags.`,
+any user name. The engine has one process per data directory: while ` + "`panda serve`" + ` runs, give
+that --engine-listen and --engine-token instead.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := engine.ConfigFromEnv(a.getenv, a.stdin)

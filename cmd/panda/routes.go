@@ -45,7 +45,7 @@ func (p *pipeline) stages() (*api.Stages, error) {
 		return nil, err
 	}
 	return &api.Stages{
-		Reader: p.reader, Live: p.live, Tables: p.store, Jobs: p.jobs, Rollup: p.worker.Position,
+		Reader: p.reader, Live: p.live, Tables: p.store, Jobs: p.jobs, Rollup: p.worker,
 		Verify: func(ctx context.Context) (rollup.Report, error) {
 			return p.verifier.Verify(ctx, rollup.VerifyOptions{}, nil)
 		},

@@ -286,6 +286,7 @@ func (p *pipeline) openWarehouse(ctx context.Context) (err error) {
 		Engine: warehouse.EngineConfig{
 			Command: p.cfg.engineCommand(self), LibPath: p.cfg.getenv("PANDA_ENGINE_LIB"),
 			DataDir: filepath.Join(p.cfg.Data, "warehouse"), MemoryLimitBytes: p.cfg.EngineMemory,
+			Listen: p.cfg.EngineListen, Token: p.cfg.EngineToken,
 		},
 		Logger: p.logger.With().Str("part", "warehouse").Logger(),
 	})

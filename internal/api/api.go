@@ -24,8 +24,8 @@ type Stages struct {
 	Tables *ingest.Tables
 	Jobs   *rollup.Jobs
 	Verify func(ctx context.Context) (rollup.Report, error)
-	// Rollup is how far the windows are.
-	Rollup func() uint64
+	// Rollup makes the windows; here it says how far they are.
+	Rollup *rollup.Worker
 }
 
 // API answers for a pipeline.

@@ -58,7 +58,7 @@ func (a *API) summary(w http.ResponseWriter, r *http.Request, scope tenancy.Scop
 	}{
 		intake.Messages, intake.Events, intake.Accepted, intake.Duplicates, intake.Conflicts, intake.Quarantined,
 		intake.Late, intake.Unpriced, sums.Calls, sums.Tokens, sums.Cost,
-		positions{last, stages.Live.Position().Seq, stages.Rollup()},
+		positions{last, stages.Live.Position().Seq, stages.Rollup.Position()},
 	})
 }
 
@@ -92,14 +92,14 @@ func (a *API) jobs(w http.ResponseWriter, _ *http.Request, scope tenancy.Scope) 
 		return err
 	}
 	views := []jobView{}
-	for _, s := range stages.Jobs.Status() {
+	for _, s := range append([]rollup.JobStatus{stages.Rollup.Status()}, stages.Jobs.Status()...) {
 		v := jobView{
 			Name: s.Name, Schedule: s.Schedule, Running: s.Running,
 			LastRun: timeOrNull(s.LastRun), NextRun: timeOrNull(s.NextRun),
 			DurationMS: s.Duration.Milliseconds(), Outcome: s.Outcome, Detail: s.Detail,
 		}
 		if s.Name == rollup.JobName {
-			v.Position = stages.Rollup()
+			v.Position = stages.Rollup.Position()
 		}
 		views = append(views, v)
 	}

@@ -12,6 +12,7 @@
 //
 // Failure story: a crash between the two steps leaves a revision that is decided
 // and prices nothing yet; Announce, which runs at every start, appends the number
-// again. Appending it twice is harmless. Two people who publish at once: one gets
-// ErrConflict and looks at the other's revision first.
+// again. Appending it twice is harmless; an older number never follows a newer one,
+// because each append is a compare-and-set on the shard. Two people who publish at
+// once: one gets ErrConflict and looks at the other's revision first.
 package pricelist

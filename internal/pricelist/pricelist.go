@@ -1,6 +1,7 @@
 package pricelist
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -95,7 +96,9 @@ func (l *List) newest(ctx context.Context) (uint32, error) {
 
 // Publish makes a revision the newest: it prices every event that comes after it
 // on the log. It must follow the revision the caller has seen, base; if another
-// one was published since, the error matches schemas.ErrConflict.
+// one was published since, the error matches schemas.ErrConflict. After
+// schemas.ErrUnavailable the revision may be decided; Announce, or publishing on
+// top of what Current then returns, finishes it.
 func (l *List) Publish(ctx context.Context, base uint32, revision schemas.PriceRevision) (uint32, error) {
 	revision.Number = base + 1
 	if _, err := schemas.BuildPriceBook(revision); err != nil {
@@ -109,10 +112,17 @@ func (l *List) Publish(ctx context.Context, base uint32, revision schemas.PriceR
 	_, err = l.log.Append(ctx, eventlog.Message{
 		Subject: subject(revision.Number), Data: data, ExpectLastSubjectSeq: &none,
 	})
-	if err != nil {
+	if err != nil && !l.stands(ctx, revision.Number, data) {
 		return 0, fmt.Errorf("publish price revision %d: %w", revision.Number, err)
 	}
 	return revision.Number, l.Announce(ctx)
+}
+
+// stands reports whether these very bytes are the revision of that number: the
+// append took effect although its answer was lost.
+func (l *List) stands(ctx context.Context, number uint32, data []byte) bool {
+	record, ok, err := l.log.LastForSubject(ctx, schemas.StreamControl, subject(number))
+	return err == nil && ok && bytes.Equal(record.Data, data)
 }
 
 // Announce puts the newest revision's number on every shard that has not got it.
@@ -122,20 +132,38 @@ func (l *List) Announce(ctx context.Context) error {
 		return err
 	}
 	for _, shard := range l.shards {
-		text := strconv.FormatUint(uint64(number), 10)
-		last, ok, err := l.log.LastForSubject(ctx, schemas.StreamUsage, schemas.PricesSubject(shard))
-		if err != nil {
-			return fmt.Errorf("announce price revision %d: %w", number, err)
-		}
-		if ok && string(last.Data) == text {
-			continue
-		}
-		m := eventlog.Message{Subject: schemas.PricesSubject(shard), Data: []byte(text)}
-		if _, err := l.log.Append(ctx, m); err != nil {
+		if err := l.announce(ctx, shard, number); err != nil {
 			return fmt.Errorf("announce price revision %d: %w", number, err)
 		}
 	}
 	return nil
+}
+
+// announce puts a number on one shard. The append is a compare-and-set, because
+// an older number after a newer one would bring the older prices back: who lost
+// looks again, and finds at least its own number there.
+func (l *List) announce(ctx context.Context, shard, number uint32) error {
+	subject := schemas.PricesSubject(shard)
+	for {
+		last, ok, err := l.log.LastForSubject(ctx, schemas.StreamUsage, subject)
+		if err != nil {
+			return err
+		}
+		var seq uint64
+		if ok {
+			seq = last.Seq
+			// A text that is no number prices nothing; the writer has quarantined it.
+			if n, err := strconv.ParseUint(string(last.Data), 10, 32); err == nil && uint32(n) >= number {
+				return nil
+			}
+		}
+		_, err = l.log.Append(ctx, eventlog.Message{
+			Subject: subject, Data: strconv.AppendUint(nil, uint64(number), 10), ExpectLastSubjectSeq: &seq,
+		})
+		if !errors.Is(err, schemas.ErrConflict) {
+			return err
+		}
+	}
 }
 
 // Ensure publishes a first revision if there is none, and announces the newest.
