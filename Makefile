@@ -41,10 +41,12 @@ engine: ## fetch the ClickHouse engine library into the user cache, unless it is
 
 build: ## build bin/panda
 	@mkdir -p $(BIN)
-	@CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/panda ./cmd/panda
+	@CGO_ENABLED=0 $(GO) build -buildvcs=auto -trimpath -o $(BIN)/panda ./cmd/panda
 
-generate: ## refresh golden files (look at the diff before you commit it)
-	$(GO) test ./... -run 'Golden|Rewrite|Text' -rewrite
+generate: engine ## refresh the expectations in testdata (read the diff before you commit it)
+	@for dir in $$(grep -rl --include='*_test.go' '"rewrite"' . | xargs -n1 dirname | sort -u); do \
+		$(GO) test $$dir -rewrite || exit 1; \
+	done
 
 verify: engine build ## prove log = ledger = raw = rollup for the demo's data
 	@$(BIN)/panda verify --data "$${PANDA_DATA:-$${XDG_CACHE_HOME:-$$HOME/.cache}/panda/demo}"
