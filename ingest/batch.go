@@ -32,6 +32,7 @@ type step struct {
 // the only user of reader.
 func (w *Writer) decode(ctx context.Context, reader LogReader, after uint64, batches chan<- batch) error {
 	const idle = time.Second
+	expect := 0 // steps of the batch before: the next one is likely as long
 	pace := time.NewTimer(0)
 	defer pace.Stop()
 	for {
@@ -47,10 +48,10 @@ func (w *Writer) decode(ctx context.Context, reader LogReader, after uint64, bat
 		pace.Reset(w.cfg.CommitEvery)
 		for len(records) > 0 {
 			var b batch
-			if b, records, err = w.collect(records, after); err != nil {
+			if b, records, err = w.collect(records, after, expect); err != nil {
 				return err
 			}
-			after = b.to
+			after, expect = b.to, len(b.steps)
 			select {
 			case <-ctx.Done():
 				return nil
@@ -61,8 +62,8 @@ func (w *Writer) decode(ctx context.Context, reader LogReader, after uint64, bat
 }
 
 // collect decodes records until the batch is full and returns the rest.
-func (w *Writer) collect(records []Record, after uint64) (batch, []Record, error) {
-	b := batch{from: after + 1, to: after}
+func (w *Writer) collect(records []Record, after uint64, expect int) (batch, []Record, error) {
+	b := batch{from: after + 1, to: after, steps: make([]step, 0, expect)}
 	for i := range records {
 		if len(b.steps) >= w.cfg.BatchRowsMax {
 			return b, records[i:], nil

@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sort"
 	"time"
 
@@ -90,8 +91,8 @@ func (w *Writer) judge(ctx context.Context, b *batch) (*verdictRange, *schemas.P
 		return nil, nil, err
 	}
 	out := &verdictRange{
-		accepted:    make([]schemas.Accepted, 0, len(b.steps)),
-		keys:        make([]NewKey, 0, len(b.steps)),
+		accepted:    slices.Grow(w.accepted[:0], len(b.steps)),
+		keys:        slices.Grow(w.keys[:0], len(b.steps)),
 		quarantined: b.quarantined,
 		events:      uint64(len(b.quarantined)),
 	}
@@ -109,6 +110,7 @@ func (w *Writer) judge(ctx context.Context, b *batch) (*verdictRange, *schemas.P
 		}
 		j.rate = book.Rate
 	}
+	w.accepted, w.keys = out.accepted, out.keys
 	return out, book, nil
 }
 

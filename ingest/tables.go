@@ -34,12 +34,19 @@ type DB interface {
 
 // Tables is the Store in ClickHouse. See schemas/sql for the tables and why they
 // are as they are.
-type Tables struct{ db DB }
+type Tables struct {
+	db     DB
+	spaces chan *rowSpace // holds the one that is free; a writer needs no more
+}
 
 var _ Store = (*Tables)(nil)
 
 // NewTables returns the Store of a warehouse whose migrations have run.
-func NewTables(db DB) *Tables { return &Tables{db} }
+func NewTables(db DB) *Tables {
+	t := &Tables{db: db, spaces: make(chan *rowSpace, 1)}
+	t.spaces <- new(rowSpace)
+	return t
+}
 
 const (
 	// partitionsMax is how many months one insert may touch; ClickHouse refuses
@@ -48,6 +55,9 @@ const (
 	// lookupKeysMax bounds the keys of one lookup: their text travels in a query
 	// parameter, and 4,000 of them are 140 kB.
 	lookupKeysMax = 4000
+	// lookupVoidsMax bounds the voided events of one lookup: their ids and sources
+	// travel the same way, up to 256 bytes each.
+	lookupVoidsMax = 256
 )
 
 // each calls scan for every row and closes the rows.
@@ -137,26 +147,37 @@ func (t *Tables) Known(ctx context.Context, keys []Key, upTo uint64) (map[Key]Ke
 	return found, nil
 }
 
-// Accepted implements Store. Voids are rare, so each is a query of its own.
+// Accepted implements Store. A look costs what the tenant has, hardly more for many
+// events than for one, so the voids of a range go together.
 func (t *Tables) Accepted(ctx context.Context, refs []TenantRef, upTo uint64) ([]schemas.Accepted, error) {
-	var found []schemas.Accepted
+	byTenant := map[string][]TenantRef{}
 	for _, ref := range refs {
-		rows, err := t.db.Query(ctx, statement("accepted"),
-			warehouse.Param{Name: "tenant", Value: ref.Tenant},
-			warehouse.Param{Name: "source", Value: ref.Source},
-			warehouse.Param{Name: "event_id", Value: ref.ID},
-			warehouse.Param{Name: "up_to", Value: upTo})
-		if err != nil {
-			return nil, err
-		}
-		err = each(rows, func() error {
-			a, err := scanAccepted(rows)
-			a.Tenant, a.Event.Source, a.Event.ID = ref.Tenant, ref.Source, ref.ID
-			found = append(found, a)
-			return err
-		})
-		if err != nil {
-			return nil, err
+		byTenant[ref.Tenant] = append(byTenant[ref.Tenant], ref)
+	}
+	var found []schemas.Accepted
+	for _, tenant := range sortedNames(byTenant) {
+		for part := range slices.Chunk(byTenant[tenant], lookupVoidsMax) {
+			sources, ids := make([]string, len(part)), make([]string, len(part))
+			for i, ref := range part {
+				sources[i], ids[i] = ref.Source, ref.ID
+			}
+			rows, err := t.db.Query(ctx, statement("accepted"),
+				warehouse.Param{Name: "tenant", Value: tenant},
+				warehouse.Param{Name: "sources", Value: sources},
+				warehouse.Param{Name: "ids", Value: ids},
+				warehouse.Param{Name: "up_to", Value: upTo})
+			if err != nil {
+				return nil, err
+			}
+			err = each(rows, func() error {
+				a, err := scanAccepted(rows)
+				a.Tenant = tenant
+				found = append(found, a)
+				return err
+			})
+			if err != nil {
+				return nil, err
+			}
 		}
 	}
 	return found, nil
@@ -170,7 +191,7 @@ func scanAccepted(rows *warehouse.Rows) (schemas.Accepted, error) {
 	units, tags := map[string]int64{}, map[string]string{}
 	e := &a.Event
 	dest := []any{
-		&a.Seq, &a.Idx, &a.ReceivedAt, &e.Time, &kind, &a.Calls,
+		&e.Source, &e.ID, &a.Seq, &a.Idx, &a.ReceivedAt, &e.Time, &kind, &a.Calls,
 		&e.Provider, &e.Model, &a.ReportedModel, &e.Department, &e.CostCenter, &e.Agent,
 		&e.User, &e.Session, &e.Run, &e.ParentRun, &e.Status, &e.Error, &latency,
 		&e.Completeness, &e.ServiceTier, &e.Flag,
@@ -233,28 +254,89 @@ func (t *Tables) WriteRows(ctx context.Context, rows []schemas.Accepted) error {
 	return nil
 }
 
+// space lends slices for the columns of one insert and takes them back for the
+// next: a range of 65,536 rows needs 40 MB of them.
+type space[T any] struct {
+	slices [][]T
+	lent   int
+}
+
+func (s *space[T]) take(n int) []T {
+	if s.lent == len(s.slices) {
+		s.slices = append(s.slices, nil)
+	}
+	if cap(s.slices[s.lent]) < n {
+		s.slices[s.lent] = make([]T, n)
+	}
+	s.lent++
+	return s.slices[s.lent-1][:n]
+}
+
+// reset takes everything back and lets go of what the values point to.
+func (s *space[T]) reset() {
+	for _, slice := range s.slices[:s.lent] {
+		clear(slice[:cap(slice)])
+	}
+	s.lent = 0
+}
+
+// rowSpace is the space of one insert into usage_raw.
+type rowSpace struct {
+	text   space[string]
+	i64    space[int64]
+	u64    space[uint64]
+	u32    space[uint32]
+	u16    space[uint16]
+	i8     space[int8]
+	times  space[time.Time]
+	units  space[map[string]int64]
+	tags   space[map[string]string]
+	money  space[schemas.Money]
+	absent space[bool]
+}
+
+func (s *rowSpace) reset() {
+	s.text.reset()
+	s.times.reset()
+	s.units.reset()
+	s.tags.reset()
+	s.i64.lent, s.u64.lent, s.u32.lent, s.u16.lent = 0, 0, 0, 0 // numbers keep nothing alive
+	s.i8.lent, s.money.lent, s.absent.lent = 0, 0, 0
+}
+
 // column builds one column from all rows.
-func column[T any](name string, rows []schemas.Accepted, value func(*schemas.Accepted) T) warehouse.Column {
-	values := make([]T, len(rows))
+func column[T any](name string, from *space[T], rows []schemas.Accepted, value func(*schemas.Accepted) T) warehouse.Column {
+	return warehouse.Column{Name: name, Values: fill(from, rows, value)}
+}
+
+func fill[T any](from *space[T], rows []schemas.Accepted, value func(*schemas.Accepted) T) []T {
+	values := from.take(len(rows))
 	for i := range rows {
 		values[i] = value(&rows[i])
 	}
-	return warehouse.Column{Name: name, Values: values}
+	return values
 }
 
 func (t *Tables) insertRows(ctx context.Context, rows []schemas.Accepted) error {
 	type row = schemas.Accepted
-	text := func(name string, value func(*row) string) warehouse.Column { return column(name, rows, value) }
+	var s *rowSpace
+	select {
+	case s = <-t.spaces:
+		defer func() { s.reset(); t.spaces <- s }()
+	default:
+		s = new(rowSpace) // two inserts at once: the second one pays for itself
+	}
+	text := func(name string, value func(*row) string) warehouse.Column { return column(name, &s.text, rows, value) }
 	columns := []warehouse.Column{
 		text("tenant", func(r *row) string { return r.Tenant }),
-		column("time", rows, func(r *row) time.Time { return r.Event.Timestamp() }),
+		column("time", &s.times, rows, func(r *row) time.Time { return r.Event.Timestamp() }),
 		text("source", func(r *row) string { return r.Event.Source }),
 		text("event_id", func(r *row) string { return r.Event.ID }),
-		column("rank", rows, func(r *row) uint64 { return ^r.Seq }),
-		column("idx", rows, func(r *row) uint16 { return r.Idx }),
-		column("received_at", rows, func(r *row) time.Time { return time.UnixMilli(r.ReceivedAt) }),
+		column("rank", &s.u64, rows, func(r *row) uint64 { return ^r.Seq }),
+		column("idx", &s.u16, rows, func(r *row) uint16 { return r.Idx }),
+		column("received_at", &s.times, rows, func(r *row) time.Time { return time.UnixMilli(r.ReceivedAt) }),
 		text("type", func(r *row) string { return string(r.Event.Type) }),
-		column("calls", rows, func(r *row) int8 { return r.Calls }),
+		column("calls", &s.i8, rows, func(r *row) int8 { return r.Calls }),
 		text("provider", func(r *row) string { return r.Event.Provider }),
 		text("model", func(r *row) string { return r.Event.Model }),
 		text("reported_model", func(r *row) string { return r.ReportedModel }),
@@ -267,23 +349,23 @@ func (t *Tables) insertRows(ctx context.Context, rows []schemas.Accepted) error 
 		text("parent_run", func(r *row) string { return r.Event.ParentRun }),
 		text("status", func(r *row) string { return r.Event.Status }),
 		text("error", func(r *row) string { return r.Event.Error }),
-		column("latency_ms", rows, func(r *row) uint32 { return uint32(min(r.Event.LatencyMS, math.MaxUint32)) }),
+		column("latency_ms", &s.u32, rows, func(r *row) uint32 { return uint32(min(r.Event.LatencyMS, math.MaxUint32)) }),
 		text("completeness", func(r *row) string { return r.Event.Completeness }),
 		text("service_tier", func(r *row) string { return r.Event.ServiceTier }),
 		text("flag", func(r *row) string { return r.Event.Flag }),
-		column("units", rows, func(r *row) map[string]int64 { return unitMap(r.Event.Units) }),
-		column("tags", rows, func(r *row) map[string]string { return tagMap(r.Event.Tags) }),
+		column("units", &s.units, rows, func(r *row) map[string]int64 { return unitMap(r.Event.Units) }),
+		column("tags", &s.tags, rows, func(r *row) map[string]string { return tagMap(r.Event.Tags) }),
 		text("corrects_source", func(r *row) string { return r.Event.Corrects.Source }),
 		text("corrects_id", func(r *row) string { return r.Event.Corrects.ID }),
 		{Name: "cost", Values: warehouse.NullMoney{
-			Values: column("", rows, func(r *row) schemas.Money { return r.Cost }).Values.([]schemas.Money),
-			Null:   column("", rows, func(r *row) bool { return !r.Priced }).Values.([]bool),
+			Values: fill(&s.money, rows, func(r *row) schemas.Money { return r.Cost }),
+			Null:   fill(&s.absent, rows, func(r *row) bool { return !r.Priced }),
 		}},
 		text("unpriced_reason", func(r *row) string { return r.UnpricedReason }),
-		column("price_revision", rows, func(r *row) uint32 { return r.PriceRevision }),
+		column("price_revision", &s.u32, rows, func(r *row) uint32 { return r.PriceRevision }),
 	}
 	for b := range schemas.BucketCount {
-		columns = append(columns, column(schemas.Bucket(b).Column(), rows, func(r *row) int64 { return r.Event.Tokens[b] }))
+		columns = append(columns, column(schemas.Bucket(b).Column(), &s.i64, rows, func(r *row) int64 { return r.Event.Tokens[b] }))
 	}
 	return t.db.Insert(ctx, "usage_raw", columns...)
 }

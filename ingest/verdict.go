@@ -7,7 +7,7 @@ type candidate struct {
 	tenant     string
 	seq        uint64
 	idx        uint16
-	receivedAt int64 // broker's timestamp, Unix milliseconds
+	receivedAt int64          // broker's timestamp, Unix milliseconds
 	event      *schemas.Event // of the decoded message; it is not changed
 	key        Key
 	content    uint64

@@ -167,6 +167,9 @@ type Writer struct {
 	filter *filter
 	book   *schemas.PriceBook
 	head   Head
+	// The rows and keys of one range; the next one writes over them.
+	accepted []schemas.Accepted
+	keys     []NewKey
 }
 
 // NewWriter returns a Writer. It does nothing until Run.

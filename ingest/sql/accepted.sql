@@ -1,5 +1,8 @@
--- The accepted row of one event, for the void that takes it back.
+-- The accepted rows of events of a tenant, for the voids that take them back. One
+-- look at the tenant's identities finds all of them.
 SELECT
+    source,
+    event_id,
     seq,
     idx,
     toUnixTimestamp64Milli(received_at) AS received_ms,
@@ -41,6 +44,8 @@ SELECT
     price_revision
 FROM usage_raw FINAL
 WHERE tenant = {tenant:String}
-    AND source = {source:String}
-    AND event_id = {event_id:String}
+    AND (source, event_id) IN (
+        SELECT named.1, named.2
+        FROM (SELECT arrayJoin(arrayZip({sources:Array(String)}, {ids:Array(String)})) AS named)
+    )
     AND seq <= {up_to:UInt64}
