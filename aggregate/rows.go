@@ -111,5 +111,12 @@ func scanEvent(rows *warehouse.Rows, tenant string) (schemas.Accepted, error) {
 	if a.Priced = cost != nil; a.Priced {
 		a.Cost = *cost
 	}
-	return a, readLabels(e, units, tags)
+	err := readLabels(e, units, tags)
+	// An amount is kept as the cost. What has a model might be priced by its counts;
+	// without one, only an amount gives an adjustment a cost.
+	counts := e.Tokens != (schemas.Tokens{}) || len(e.Units) > 0
+	if e.Type == schemas.TypeAdjustment && a.Priced && (e.Model == "" || !counts) {
+		e.Amount, e.HasAmount = a.Cost, true
+	}
+	return a, err
 }

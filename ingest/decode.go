@@ -166,7 +166,7 @@ func checkRaw(raw []byte) error {
 		return schemas.Invalid("", schemas.CodeTooLong, "the event has %d bytes; at most %d", len(raw), schemas.EventBytesMax)
 	}
 	if !utf8.Valid(raw) {
-		return schemas.Invalid("", schemas.CodeMalformed, "is not UTF-8")
+		return schemas.Invalid("", schemas.CodeMalformed, "the event is not UTF-8; encode it as UTF-8")
 	}
 	return nil
 }

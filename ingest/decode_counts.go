@@ -85,7 +85,7 @@ func (d *EventDecoder) unitsField(e *schemas.Event) error {
 			break
 		}
 		if len(d.units)-start == schemas.UnitsMax {
-			return schemas.Invalid("", schemas.CodeTooMany, "more than %d kinds of units", schemas.UnitsMax)
+			return schemas.Invalid("", schemas.CodeTooMany, "there are more than %d kinds of units; send fewer", schemas.UnitsMax)
 		}
 		if err := fits(key, schemas.UnitNameMax); err != nil {
 			return at(pointerTo("/data/units", key), err)
@@ -165,7 +165,7 @@ func (d *EventDecoder) storageBytes() (int64, error) {
 	// A Money counts 1e-12 of its unit: 1000 of them are one byte.
 	const picoPerByte, storageGBMax = 1000, 1_000_000_000
 	if m.Cmp(schemas.Mul(schemas.PicoPerUSD, storageGBMax)) > 0 {
-		return 0, schemas.Invalid("", schemas.CodeOutOfRange, "more than %d GB", storageGBMax)
+		return 0, schemas.Invalid("", schemas.CodeOutOfRange, "this is more than %d GB", storageGBMax)
 	}
 	if m.Sign() < 0 {
 		return 0, schemas.Invalid("", schemas.CodeOutOfRange, "a level cannot be negative")

@@ -212,7 +212,7 @@ func (d *EventDecoder) tagsField(e *schemas.Event) error {
 			break
 		}
 		if len(d.tags)-start == schemas.TagsMax {
-			return schemas.Invalid("", schemas.CodeTooMany, "more than %d tags", schemas.TagsMax)
+			return schemas.Invalid("", schemas.CodeTooMany, "there are more than %d tags; send fewer", schemas.TagsMax)
 		}
 		if err := fits(key, schemas.TagKeyMax); err != nil {
 			return at(pointerTo("/data/tags", key), err)

@@ -111,7 +111,7 @@ func (d *EventDecoder) begin() {
 }
 
 func repeated(pointer string) error {
-	return schemas.Invalid(pointer, schemas.CodeRepeated, "is there twice")
+	return schemas.Invalid(pointer, schemas.CodeRepeated, "this is there twice; send it once")
 }
 
 // has reports whether the event has an attribute that is not null.
@@ -172,7 +172,7 @@ const specVersion = "1.0"
 // fits checks a text's length before it is copied.
 func fits(b []byte, bytesMax int) error {
 	if len(b) > bytesMax {
-		return schemas.Invalid("", schemas.CodeTooLong, "%d bytes; at most %d", len(b), bytesMax)
+		return schemas.Invalid("", schemas.CodeTooLong, "this has %d bytes; at most %d are taken", len(b), bytesMax)
 	}
 	return nil
 }

@@ -63,7 +63,7 @@ func (s *scanner) malformed(wanted string) error {
 	if s.i >= len(s.b) {
 		return schemas.Invalid("", schemas.CodeMalformed, "the JSON ends where %s belongs", wanted)
 	}
-	return schemas.Invalid("", schemas.CodeMalformed, "not JSON at byte %d: %q where %s belongs",
+	return schemas.Invalid("", schemas.CodeMalformed, "this is not JSON at byte %d: %q where %s belongs",
 		s.i, string(rune(s.b[s.i])), wanted)
 }
 
@@ -87,7 +87,7 @@ func (s *scanner) mismatch(wanted string) error {
 	if found == "" || (s.b[s.i] == 'n' && s.literal("null") != nil) {
 		return s.malformed(wanted)
 	}
-	return schemas.Invalid("", schemas.CodeWrongType, "is %s; it must be %s", found, wanted)
+	return schemas.Invalid("", schemas.CodeWrongType, "this is %s; it must be %s", found, wanted)
 }
 
 // enter reads '{' or '['.
@@ -96,7 +96,7 @@ func (s *scanner) enter(bracket byte, wanted string) error {
 		return s.mismatch(wanted)
 	}
 	if s.depth++; s.depth > depthMax {
-		return schemas.Invalid("", schemas.CodeMalformed, "nests deeper than %d levels", depthMax)
+		return schemas.Invalid("", schemas.CodeMalformed, "this nests deeper than %d levels", depthMax)
 	}
 	s.i++
 	return nil

@@ -139,7 +139,7 @@ const LookupIDsMax = 1000
 // message that brought each.
 func (t *Tables) Lookup(ctx context.Context, tenant, source string, ids []string) (map[string]uint64, error) {
 	if len(ids) > LookupIDsMax {
-		return nil, schemas.Invalid("/ids", schemas.CodeTooMany, "%d ids; at most %d", len(ids), LookupIDsMax)
+		return nil, schemas.Invalid("/ids", schemas.CodeTooMany, "there are %d ids; ask for at most %d at once", len(ids), LookupIDsMax)
 	}
 	rows, err := t.db.Query(ctx, statement("lookup"),
 		warehouse.Param{Name: "tenant", Value: tenant}, warehouse.Param{Name: "source", Value: source},

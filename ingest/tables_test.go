@@ -59,8 +59,11 @@ func TestTablesHoldWhatTheMemoryStoreHolds(t *testing.T) {
 	want := &memoryStore{rejects: map[string]string{}, fault: func(string) error { return nil }}
 	writeAll(t, log, want, 1000)
 
+	var refs []TenantRef
 	for id, row := range want.collapsed(t) {
 		ref := TenantRef{row.Tenant, schemas.EventRef{Source: row.Event.Source, ID: row.Event.ID}}
+		// Among them one that nobody sent, from a source that there is.
+		refs = append(refs, ref, TenantRef{row.Tenant, schemas.EventRef{Source: row.Event.Source, ID: "nobody"}})
 		got, err := tables.Accepted(t.Context(), []TenantRef{ref}, 1<<63)
 		if err != nil || len(got) != 1 {
 			t.Fatalf("%s: %d rows, %v", id, len(got), err)
@@ -68,6 +71,10 @@ func TestTablesHoldWhatTheMemoryStoreHolds(t *testing.T) {
 		if diff := cmp.Diff(row, got[0], cmp.AllowUnexported(schemas.Money{})); diff != "" {
 			t.Fatalf("%s (-memory +engine):\n%s", id, diff)
 		}
+	}
+	all, err := tables.Accepted(t.Context(), refs, 1<<63)
+	if err != nil || len(all) != len(want.collapsed(t)) {
+		t.Errorf("all at once: %d rows, %v", len(all), err)
 	}
 	for name, n := range map[string]int{
 		"usage_raw FINAL": len(want.collapsed(t)), "usage_keys FINAL": len(want.keys), "conflicts FINAL": countReason(want, "conflict"),

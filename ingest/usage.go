@@ -242,7 +242,7 @@ func (u *usageCounts) modalities(list string) error {
 			continue
 		}
 		if n += u.n[f]; n > schemas.TokensPerBucketMax {
-			return schemas.Invalid("", schemas.CodeOutOfRange, "more than %d tokens", int64(schemas.TokensPerBucketMax))
+			return schemas.Invalid("", schemas.CodeOutOfRange, "this is more than %d tokens", int64(schemas.TokensPerBucketMax))
 		}
 		u.n[f] = n
 		u.set |= 1 << f
@@ -273,7 +273,7 @@ func (u *usageCounts) modality() (name string, n int64, err error) {
 			err = s.skip()
 		}
 		if seen {
-			return "", 0, schemas.Invalid("", schemas.CodeRepeated, "holds a member twice")
+			return "", 0, schemas.Invalid("", schemas.CodeRepeated, "this object holds a member twice; send it once")
 		}
 		if err != nil {
 			return "", 0, err

@@ -91,7 +91,7 @@ func (u *usageCounts) convert(provider string) (schemas.Tokens, bool, error) {
 		return u.inclusive(responsesShape())
 	}
 	return schemas.Tokens{}, false, schemas.Invalid("/data/usage", schemas.CodeUnsupported,
-		"is of no shape that is known here (Anthropic Messages, OpenAI Chat Completions and Responses, Gemini); "+
+		"the usage is of no shape that is known here (Anthropic Messages, OpenAI Chat Completions and Responses, Gemini); "+
 			"send disjoint counts as data.tokens")
 }
 

@@ -51,13 +51,11 @@ type Quarantined struct {
 
 // The reasons for quarantine that are not codes of a schemas.FieldError.
 const (
-	ReasonUnreadable   = "unreadable"           // not an envelope, not JSON
-	ReasonForged       = "forged"               // signature does not fit
-	ReasonBadSubject   = "bad_subject"          // no door has this subject
-	ReasonVoidUnknown  = "void_target_unknown"  // nothing with that id was accepted before
-	ReasonVoidTwice    = "void_target_voided"   // it was taken back already
-	ReasonVoidOfVoid   = "void_target_is_void"  // a void cannot be taken back
-	ReasonVoidConflict = "void_target_conflict" // the void itself met its own id
+	ReasonUnreadable  = "unreadable"          // not an envelope, not JSON
+	ReasonForged      = "forged"              // signature does not fit
+	ReasonVoidUnknown = "void_target_unknown" // nothing with that id was accepted before
+	ReasonVoidTwice   = "void_target_voided"  // it was taken back already
+	ReasonVoidOfVoid  = "void_target_is_void" // a void cannot be taken back
 )
 
 // A verdictRange is what the log holds between two commits, judged: everything

@@ -257,7 +257,7 @@ func (e *Event) validateNames() error {
 
 func (e *Event) validateTags() error {
 	if len(e.Tags) > TagsMax {
-		return Invalid("/data/tags", CodeTooMany, "%d tags; at most %d", len(e.Tags), TagsMax)
+		return Invalid("/data/tags", CodeTooMany, "there are %d tags; send at most %d", len(e.Tags), TagsMax)
 	}
 	for i, t := range e.Tags {
 		if t.Key == "" {
@@ -294,7 +294,7 @@ func (e *Event) validateCounts() error {
 		}
 	}
 	if len(e.Units) > UnitsMax {
-		return Invalid("/data/units", CodeTooMany, "%d kinds of units; at most %d", len(e.Units), UnitsMax)
+		return Invalid("/data/units", CodeTooMany, "there are %d kinds of units; send at most %d", len(e.Units), UnitsMax)
 	}
 	for i, u := range e.Units {
 		if u.Name == "" {
@@ -400,20 +400,20 @@ func (e *Event) ValidateTime(received time.Time, pastMax time.Duration) error {
 // characters, which would break tables, logs and CSV.
 func checkText(pointer, s string, bytesMax int) error {
 	if len(s) > bytesMax {
-		return Invalid(pointer, CodeTooLong, "%d bytes; at most %d", len(s), bytesMax)
+		return Invalid(pointer, CodeTooLong, "this has %d bytes; at most %d are taken", len(s), bytesMax)
 	}
 	ascii := true
 	for i := range len(s) {
 		c := s[i]
 		if c < 0x20 || c == 0x7f {
-			return Invalid(pointer, CodeMalformed, "holds the control character 0x%02x", c)
+			return Invalid(pointer, CodeMalformed, "this holds the control character 0x%02x; leave it out", c)
 		}
 		if c >= utf8.RuneSelf {
 			ascii = false
 		}
 	}
 	if !ascii && !utf8.ValidString(s) {
-		return Invalid(pointer, CodeMalformed, "is not UTF-8")
+		return Invalid(pointer, CodeMalformed, "this is not UTF-8; encode it as UTF-8")
 	}
 	return nil
 }

@@ -162,6 +162,23 @@ func (c *apiClient) sendOnce(ctx context.Context, r request) (*http.Response, er
 	return res, nil
 }
 
+// notReady returns what the answer of /readyz says against readiness.
+func notReady(body []byte) string {
+	var answer struct {
+		Checks []struct{ Name, Status, Detail string }
+	}
+	if json.Unmarshal(body, &answer) != nil {
+		return ""
+	}
+	var reasons []string
+	for _, c := range answer.Checks {
+		if c.Status != "ok" {
+			reasons = append(reasons, c.Name+": "+c.Detail)
+		}
+	}
+	return strings.Join(reasons, ", ")
+}
+
 // readProblem turns an answer into an error. What is not a problem of ours comes
 // from something in between, such as a proxy; its text is quoted, in short.
 func readProblem(res *http.Response) *apiError {
@@ -170,6 +187,9 @@ func readProblem(res *http.Response) *apiError {
 	media, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
 	if err != nil || !strings.HasSuffix(media, "json") || json.Unmarshal(body, e) != nil || (e.Detail == "" && e.Title == "") {
 		e.Detail = fmt.Sprintf("the server answered %s and not in the way panda does; is the address right?", res.Status)
+		if reasons := notReady(body); reasons != "" {
+			e.Detail = "the server is not ready: " + reasons
+		}
 	}
 	e.Status = res.StatusCode
 	return e

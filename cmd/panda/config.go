@@ -144,7 +144,7 @@ func loadConfig(getenv func(string) string) (Config, error) {
 			return cfg, err
 		}
 	case named || !errors.Is(err, os.ErrNotExist):
-		return cfg, fmt.Errorf("read configuration: %w", err)
+		return cfg, usageError{fmt.Errorf("read configuration: %w", err)}
 	}
 	var bad error
 	fs.VisitAll(func(f *pflag.Flag) {

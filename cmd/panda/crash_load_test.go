@@ -239,12 +239,12 @@ func (l *loader) batch() sentBatch {
 			at: l.now.Add(-time.Duration(l.rng.Int64N(int64(70 * 24 * time.Hour)))).Truncate(time.Millisecond),
 		}
 		data := map[string]any{"department": fmt.Sprint("d", l.rng.IntN(4)), "agent": fmt.Sprint("a", l.rng.IntN(9))}
-		switch n := l.rng.IntN(20); {
-		case n == 0:
+		switch l.rng.IntN(20) {
+		case 0:
 			e.kind, e.adds.Calls = schemas.TypeToolCall, 1
-		case n == 1:
+		case 1:
 			e.kind, e.adds.Calls = schemas.TypeMessage, 1
-		case n == 2:
+		case 2:
 			if target, ok := l.book.toVoid(l.rng); ok {
 				e.kind, e.at, e.adds = schemas.TypeVoid, target.at, target.adds.negated()
 				data = map[string]any{"corrects": map[string]string{"source": "/crash", "id": target.id}}

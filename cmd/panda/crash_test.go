@@ -23,18 +23,28 @@ import (
 	"github.com/agentik-os/panda/internal/tenancy"
 )
 
-// TestCrash is the first promise against real processes: while loaders send over
-// HTTP and NATS, each batch until it is acknowledged and some of them again, the
-// server is killed three times and its engine twice, at random moments. At the end
-// what is counted is what was acknowledged, to the token.
+// TestCrash holds the first promise against real processes of the program as it is
+// built.
 func TestCrash(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "panda")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("build panda: %v\n%s", err, out)
+	}
+	t.Run("killed", func(t *testing.T) { crashKilled(t, newVictim(t, binary)) })
+	t.Run("drained", func(t *testing.T) { crashDrained(t, newVictim(t, binary)) })
+}
+
+// crashKilled: while loaders send over
+// HTTP and NATS, each batch until it is acknowledged and some of them again, the
+// server is killed three times, its engine twice and stopped once, at random
+// moments. At the end what is counted is what was acknowledged, to the token.
+func crashKilled(t *testing.T, v *victim) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed) // the moments of the kills still vary with the machine
 	rng := rand.New(rand.NewPCG(seed, 0))
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 
-	v := newVictim(t)
 	v.start(ctx, t)
 	acme, globex := v.tenant(t, "acme-corp"), v.tenant(t, "globex")
 
@@ -52,10 +62,11 @@ func TestCrash(t *testing.T) {
 		group.Go(func() error { return l.run(loading, stop) })
 	}
 
-	faults := []func(context.Context, *testing.T){v.killServer, v.killServer, v.killServer, v.killEngine, v.killEngine}
+	faults := []func(context.Context, *testing.T){v.killServer, v.killServer, v.killServer, v.killEngine, v.killEngine,
+		func(ctx context.Context, t *testing.T) { v.stopEngine(ctx, t, &acked) }}
 	rng.Shuffle(len(faults), func(i, k int) { faults[i], faults[k] = faults[k], faults[i] })
 	for _, fault := range faults {
-		v.progress(loading, t, &acked, rng.Int64N(40))
+		v.progress(loading, t, &acked, rng.Int64N(100))
 		fault(loading, t)
 	}
 	v.progress(loading, t, &acked, 10)
@@ -70,12 +81,11 @@ func TestCrash(t *testing.T) {
 	t.Logf("%d batches acknowledged, %d and %d events", acked.Load(), len(acme.book.events), len(globex.book.events))
 }
 
-// TestDrain: a server that is told to end answers what it has taken and ends with
+// crashDrained: a server that is told to end answers what it has taken and ends with
 // 0, and the next one counts everything that was answered.
-func TestDrain(t *testing.T) {
+func crashDrained(t *testing.T, v *victim) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	v := newVictim(t)
 	v.start(ctx, t)
 	acme := v.tenant(t, "acme-corp")
 	var acked atomic.Int64
@@ -108,8 +118,7 @@ func TestDrain(t *testing.T) {
 	v.check(t, len(acme.book.events))
 }
 
-// A victim is `panda serve`, built as it ships, on a data directory that outlives
-// its processes.
+// A victim is `panda serve` on a data directory that outlives its processes.
 type victim struct {
 	binary, data, nats string
 
@@ -119,13 +128,9 @@ type victim struct {
 	exited chan struct{} // closed when the newest process has ended
 }
 
-func newVictim(t *testing.T) *victim {
+func newVictim(t *testing.T, binary string) *victim {
 	t.Helper()
-	dir := t.TempDir()
-	v := &victim{binary: filepath.Join(dir, "panda"), data: filepath.Join(dir, "data")}
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", v.binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("build panda: %v\n%s", err, out)
-	}
+	v := &victim{binary: binary, data: filepath.Join(t.TempDir(), "data")}
 	var err error
 	if v.nats, err = freeAddress(); err != nil {
 		t.Fatal(err)
@@ -212,6 +217,22 @@ func (v *victim) killEngine(ctx context.Context, t *testing.T) {
 	}
 }
 
+// stopEngine makes the engine hang. Events are acknowledged all the same, and the
+// server puts another engine in its place.
+func (v *victim) stopEngine(ctx context.Context, t *testing.T, acked *atomic.Int64) {
+	t.Helper()
+	v.raw(t, http.MethodGet, "/readyz", nil) // a start has more time than a hang
+	engine := bench.ChildOf(v.cmd.Process.Pid)
+	if err := syscall.Kill(engine, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	v.progress(ctx, t, acked, 20)
+	v.await(ctx, t, "another engine", func() bool {
+		child := bench.ChildOf(v.cmd.Process.Pid)
+		return child != 0 && child != engine
+	})
+}
+
 // crashTenant is a tenant with its key and what was acknowledged to it.
 type crashTenant struct {
 	ID   string `json:"id"`
@@ -291,7 +312,9 @@ func (v *victim) check(t *testing.T, distinct int) {
 		t.Errorf("%d distinct events were acknowledged; %+v", distinct, sum)
 	}
 	t.Logf("%+v", sum)
-	v.await(t.Context(), t, "windows as far as the ledger", func() bool {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	v.await(ctx, t, "windows as far as the ledger", func() bool {
 		var at struct {
 			Position struct{ Log, Ledger, Rollup uint64 }
 		}

@@ -30,30 +30,11 @@ any user name. The engine has one process per data directory: while ` + "`panda 
 that --engine-listen and --engine-token instead.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := engine.ConfigFromEnv(a.getenv, a.stdin)
-			if err != nil {
-				return err
-			}
-			if cfg.LibPath == "" {
-				if cfg.LibPath, err = engine.FindLib(a.getenv); err != nil {
-					return err
-				}
-			}
-			if library != "" {
-				cfg.LibPath = library
-			}
-			if cfg.DataDir == "" {
-				cfg.DataDir = filepath.Join(a.cfg.Data, "warehouse")
-				cfg.Socket = filepath.Join(a.cfg.Data, "engine.sock")
-			}
-			if listen != "" {
-				cfg.Listen, cfg.Token = listen, token
-			}
-			cfg.Logger = a.cfg.logger(a.stderr)
-			if err := engine.Serve(cmd.Context(), cfg); err != nil {
+			err := a.serveEngine(cmd.Context(), listen, token, library)
+			if err != nil && a.getenv(engine.EnvParent) != "" {
 				return engineError{err}
 			}
-			return nil
+			return err
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "", "loopback address to open for reading, such as 127.0.0.1:8123")
@@ -62,7 +43,31 @@ that --engine-listen and --engine-token instead.`,
 	return cmd
 }
 
-// engineError ends the process with the engine's own exit codes: the parent reads
+func (a *app) serveEngine(ctx context.Context, listen, token, library string) error {
+	cfg, err := engine.ConfigFromEnv(a.getenv, a.stdin)
+	if err != nil {
+		return err
+	}
+	if library != "" {
+		cfg.LibPath = library
+	}
+	if cfg.LibPath == "" {
+		if cfg.LibPath, err = engine.FindLib(a.getenv); err != nil {
+			return err
+		}
+	}
+	if cfg.DataDir == "" {
+		cfg.DataDir = filepath.Join(a.cfg.Data, "warehouse")
+		cfg.Socket = filepath.Join(a.cfg.Data, "engine.sock")
+	}
+	if listen != "" {
+		cfg.Listen, cfg.Token = listen, token
+	}
+	cfg.Logger = a.cfg.logger(a.stderr)
+	return engine.Serve(ctx, cfg)
+}
+
+// engineError ends the child of a pipeline with the engine's own exit codes: the parent reads
 // from them why its child did not start.
 type engineError struct{ err error }
 
@@ -95,7 +100,7 @@ func connect(ctx context.Context, a *app) (*apiClient, func() error, error) {
 		return nil, nil, err
 	}
 	if err := p.Counting(ctx); err != nil {
-		return nil, nil, errors.Join(err, p.Close())
+		return nil, nil, p.closeAfter(err)
 	}
 	key := a.apiKey
 	if key == "" {

@@ -78,7 +78,7 @@ func exitCodeOfClass(err error) int {
 		return exitUnavailable
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, eventlog.ErrFull):
 		return exitDiskFull
-	case errors.Is(err, schemas.ErrInvalid):
+	case errors.Is(err, schemas.ErrInvalid), errors.Is(err, engine.ErrConfig):
 		return exitUsage
 	case errors.Is(err, tenancy.ErrNotFound):
 		return exitNotFound

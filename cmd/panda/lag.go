@@ -63,8 +63,8 @@ func (m *lagMonitor) run(ctx context.Context, log *eventlog.Log) error {
 	}
 }
 
-// mark drops what is written and notes where the log ends now. Under a long
-// outage the marks are thinned, so that they stay few.
+// mark drops what is written and notes where the log ends now. Under a long outage
+// no more marks are made when there are enough: the oldest says how long it lasts.
 func (m *lagMonitor) mark(now time.Time) {
 	const marksMax = 4096
 	for len(m.marks) > 0 && m.marks[0].seq <= m.written {

@@ -22,6 +22,7 @@ import (
 	"github.com/agentik-os/panda/internal/pricelist"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/internal/warehouse"
+	"github.com/agentik-os/panda/internal/warehouse/engine"
 	"github.com/agentik-os/panda/rollup"
 	"github.com/agentik-os/panda/schemas"
 	"github.com/agentik-os/panda/schemas/prices"
@@ -91,6 +92,12 @@ func startPipeline(ctx context.Context, cfg Config, logger zerolog.Logger) (_ *p
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
+	if cfg.ClickHouseURL == "" {
+		// Asked before events are taken in that nobody could count.
+		if _, err := engine.FindLib(cfg.getenv); err != nil {
+			return nil, err
+		}
+	}
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
@@ -137,6 +144,10 @@ func (p *pipeline) openLog(ctx context.Context) (err error) {
 				return k.CheckPassword(user, password)
 			}
 			return "", false
+		},
+		Admit: func(tenant string) error {
+			_, err := p.admit(tenant)
+			return err
 		},
 		Logger: p.logger.With().Str("part", "log").Logger(),
 	})
@@ -438,6 +449,16 @@ func (p *pipeline) Close() error {
 	return errors.Join(err, p.closeParts())
 }
 
+// closeAfter closes after err, which may be why the pipeline ended, and says
+// everything once.
+func (p *pipeline) closeAfter(err error) error {
+	closed := p.Close()
+	if errors.Is(closed, err) {
+		return closed
+	}
+	return errors.Join(err, closed)
+}
+
 func (p *pipeline) closeParts() error {
 	var errs []error
 	if p.db != nil {
@@ -465,12 +486,7 @@ func newServe(a *app) *cobra.Command {
 			}
 			logger.Info().Str("url", p.URL()).Str("data", a.cfg.Data).Msg("events are taken in")
 			_, _ = fmt.Fprintf(a.stdout, "panda listens on %s\nadmin key: %s\n", p.URL(), filepath.Join(a.cfg.Data, "admin.key"))
-			err = p.Wait(cmd.Context())
-			closed := p.Close()
-			if errors.Is(closed, err) {
-				return closed // it says the same, and what went wrong on the way out
-			}
-			return errors.Join(err, closed)
+			return p.closeAfter(p.Wait(cmd.Context()))
 		},
 	}
 	addSettings(cmd, a.cfg)

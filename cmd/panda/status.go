@@ -25,6 +25,9 @@ func newStatus(a *app) *cobra.Command {
 				}
 				s, body, err := call[summary](cmd.Context(), c, request{
 					method: http.MethodGet, path: "/v1/summary", query: params("tenant", tenant)})
+				if err != nil && exitCode(err) == exitUnavailable && notReady != nil {
+					return notReady // it knows why
+				}
 				if err != nil {
 					return errors.Join(notReady, err)
 				}

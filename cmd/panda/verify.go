@@ -27,15 +27,14 @@ type verifyLine struct {
 
 // newVerify is `panda verify`.
 func newVerify(a *app) *cobra.Command {
-	var tenant string
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use: "verify", Short: "Prove that log, ledger, raw rows and rollups agree", Args: cobra.NoArgs,
 		Long: "Verify recomputes the numbers of every stage and compares them. It changes nothing.\n" +
 			"The exit code is 1 if a check does not hold.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.with(cmd.Context(), func(c *apiClient) error {
 				res, err := c.send(cmd.Context(), request{method: http.MethodPost, path: "/v1/verify",
-					query: params("tenant", tenant), header: http.Header{"Accept": {"application/x-ndjson"}}})
+					header: http.Header{"Accept": {"application/x-ndjson"}}})
 				if err != nil {
 					return err
 				}
@@ -44,8 +43,6 @@ func newVerify(a *app) *cobra.Command {
 			})
 		},
 	}
-	a.tenantFlag(cmd, &tenant)
-	return cmd
 }
 
 // drawVerify writes each check as it comes. An answer without its last line

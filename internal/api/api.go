@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/agentik-os/panda/aggregate"
@@ -41,10 +42,15 @@ type API struct {
 	Submit func(ctx context.Context, tenant string, events []schemas.Event) (seq uint64, err error)
 	// Cursors makes and reads page cursors.
 	Cursors httpapi.Cursors
+	// Now is the clock that decides what "this month" is; time.Now.
+	Now func() time.Time
 }
 
 // Register adds the routes to a server.
 func (a *API) Register(s *httpapi.Server) {
+	if a.Now == nil {
+		a.Now = time.Now
+	}
 	read, admin := tenancy.PermissionRead, tenancy.PermissionAdmin
 	s.Handle("GET /v1/usage", read, a.usage)
 	s.Handle("GET /v1/usage/series", read, a.series)
@@ -99,14 +105,6 @@ func (a *API) tenantOrAll(r *http.Request, scope tenancy.Scope) (string, error) 
 	return t.ID, err
 }
 
-// platformOnly refuses the keys of tenants, with the answer of an unknown route.
-func platformOnly(scope tenancy.Scope) error {
-	if !scope.IsPlatform() {
-		return httpapi.NotFound()
-	}
-	return nil
-}
-
 // intQuery reads a whole number from the query, def when it is absent.
 func intQuery(r *http.Request, name string, def, least, most uint64) (uint64, error) {
 	text := r.URL.Query().Get(name)
@@ -120,12 +118,30 @@ func intQuery(r *http.Request, name string, def, least, most uint64) (uint64, er
 	return n, nil
 }
 
-func boolQuery(r *http.Request, name string) bool {
-	switch r.URL.Query().Get(name) {
-	case "1", "true", "yes":
-		return true
+// boolQuery reads a switch from the query, false when it is absent. A word that
+// is neither is refused: dry_run=on must not be a real run.
+func boolQuery(r *http.Request, name string) (bool, error) {
+	switch text := r.URL.Query().Get(name); text {
+	case "1", "true":
+		return true, nil
+	case "", "0", "false":
+		return false, nil
+	default:
+		return false, schemas.Invalid("/"+name, schemas.CodeMalformed, "%q is not a switch; use 1 or 0", text)
 	}
-	return false
+}
+
+// dayQuery reads a UTC day from the query, def when it is absent.
+func dayQuery(r *http.Request, name string, def time.Time) (time.Time, error) {
+	text := r.URL.Query().Get(name)
+	if text == "" {
+		return def, nil
+	}
+	day, err := time.Parse(time.DateOnly, text)
+	if err != nil {
+		return time.Time{}, schemas.Invalid("/"+name, schemas.CodeMalformed, "%q is not a day; write it as 2026-02-14", text)
+	}
+	return day, nil
 }
 
 // writeJSON answers 200.
@@ -141,9 +157,11 @@ func eventJSON(e *schemas.Event) json.RawMessage { return ingest.EncodeEvent(nil
 func placeText(seq uint64, idx uint16) string { return fmt.Sprintf("%d-%d", seq, idx) }
 
 func parsePlace(field, text string) (seq uint64, idx uint16, err error) {
-	var rest string
-	if n, scanErr := fmt.Sscanf(text, "%d-%d%s", &seq, &idx, &rest); n != 2 || scanErr == nil {
+	first, second, _ := strings.Cut(text, "-")
+	seq, seqErr := strconv.ParseUint(first, 10, 64)
+	wide, idxErr := strconv.ParseUint(second, 10, 16)
+	if seqErr != nil || idxErr != nil {
 		return 0, 0, schemas.Invalid("/"+field, schemas.CodeMalformed, "%q is not a place in the log such as 1042-7", text)
 	}
-	return seq, idx, nil
+	return seq, uint16(wide), nil
 }

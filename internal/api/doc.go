@@ -4,7 +4,8 @@
 // Promise: a handler reads what its scope may read and nothing else. The tenant
 // of a request comes from its key; a key of the platform may name one with
 // ?tenant=, by id or slug, and a tenant's own key may name itself. Anything else
-// is not found, whether it exists or not.
+// is not found, whether it exists or not. What is about the whole platform is 403
+// for the key of a tenant.
 //
 // Money is a decimal string of US dollars, a time is RFC 3339 in UTC, a list is
 // read page by page with an opaque cursor. Errors are problems (RFC 9457); see

@@ -16,7 +16,7 @@ const (
 	pageMax     = 1000
 	// tailWaitMax bounds how long a tail request waits for a new event.
 	tailWaitMax = 20 * time.Second
-	// tailPoll is how often it looks when nothing wakes it.
+	// tailPoll is how often it looks while it waits.
 	tailPoll = 250 * time.Millisecond
 )
 
@@ -385,6 +385,10 @@ func (a *API) replay(w http.ResponseWriter, r *http.Request, scope tenancy.Scope
 	for i := range decoded {
 		if decoded[i].Err != nil {
 			return decoded[i].Err
+		}
+		// However old it is by now; but the future stays closed.
+		if err := decoded[i].Event.ValidateTime(time.Now(), 0); err != nil {
+			return err
 		}
 		events[i] = decoded[i].Event
 	}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/agentik-os/panda/internal/httpapi"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/rollup"
 	"github.com/agentik-os/panda/schemas"
@@ -17,7 +19,7 @@ import (
 // summary is GET /v1/summary: what came in and what became of it, over all
 // tenants and all time.
 func (a *API) summary(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
-	if err := platformOnly(scope); err != nil {
+	if err := httpapi.PlatformOnly(scope); err != nil {
 		return err
 	}
 	stages, err := a.Stages()
@@ -25,7 +27,10 @@ func (a *API) summary(w http.ResponseWriter, r *http.Request, scope tenancy.Scop
 		return err
 	}
 	a.settle(r.Context(), stages)
-	intake, err := stages.Reader.Intake(r.Context(), time.Unix(0, 0), time.Now().Add(time.Hour))
+	// After every commit, whatever the clocks of writers say, and within what
+	// ClickHouse can hold.
+	endOfTime := time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
+	intake, err := stages.Reader.Intake(r.Context(), time.Unix(0, 0), endOfTime)
 	if err != nil {
 		return err
 	}
@@ -84,7 +89,7 @@ func timeOrNull(t time.Time) *time.Time {
 
 // jobs is GET /v1/jobs.
 func (a *API) jobs(w http.ResponseWriter, _ *http.Request, scope tenancy.Scope) error {
-	if err := platformOnly(scope); err != nil {
+	if err := httpapi.PlatformOnly(scope); err != nil {
 		return err
 	}
 	stages, err := a.Stages()
@@ -120,7 +125,7 @@ type checkLine struct {
 
 // verify is POST /v1/verify: a line of JSON per check, and one at the end.
 func (a *API) verify(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
-	if err := platformOnly(scope); err != nil {
+	if err := httpapi.PlatformOnly(scope); err != nil {
 		return err
 	}
 	stages, err := a.Stages()
@@ -130,16 +135,17 @@ func (a *API) verify(w http.ResponseWriter, r *http.Request, scope tenancy.Scope
 	started := time.Now()
 	// A verify takes as long as there is data; the server's limits on a request
 	// are for questions.
-	control := http.NewResponseController(w)
-	if err := control.SetWriteDeadline(time.Time{}); err != nil {
+	ctx, err := httpapi.Unbounded(w, r)
+	if err != nil {
 		return err
 	}
-	report, err := stages.Verify(r.Context())
+	report, err := stages.Verify(ctx)
 	if err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	out := json.NewEncoder(w)
+	out.SetEscapeHTML(false)
 	for i := range report.Checks {
 		if err := out.Encode(lineOf(&report.Checks[i])); err != nil {
 			return nil // the client is gone; there is nobody to tell
@@ -187,11 +193,11 @@ func printable(body []byte) string {
 	return quoted[1 : len(quoted)-1]
 }
 
-// readAll reads a small body whole.
+// readAll reads a small body whole. The error for a large one is 413.
 func readAll(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, schemas.RequestBytesMax))
-	if err != nil {
-		return nil, schemas.Invalid("", schemas.CodeTooLong, "read body: %v", err)
+	if tooLarge := (*http.MaxBytesError)(nil); err != nil && !errors.As(err, &tooLarge) {
+		return nil, schemas.Invalid("", schemas.CodeMalformed, "the body ended before it was complete; send it again")
 	}
-	return body, nil
+	return body, err
 }

@@ -1,8 +1,9 @@
 package api
 
 import (
-	"errors"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/agentik-os/panda/internal/httpapi"
@@ -31,7 +32,7 @@ type pricesAnswer struct {
 // prices is GET /v1/prices: the rows in force at a moment.
 func (a *API) prices(w http.ResponseWriter, r *http.Request, _ tenancy.Scope) error {
 	q := r.URL.Query()
-	at := time.Now()
+	at := a.Now()
 	if text := q.Get("at"); text != "" {
 		parsed, err := time.Parse(time.RFC3339, text)
 		if err != nil {
@@ -106,29 +107,36 @@ type importAnswer struct {
 
 // importPrices is POST /v1/prices/import: a price file becomes the next revision.
 func (a *API) importPrices(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
-	if err := platformOnly(scope); err != nil {
+	if err := httpapi.PlatformOnly(scope); err != nil {
 		return err
 	}
 	q := r.URL.Query()
-	from := time.Now()
-	if text := q.Get("from"); text != "" {
-		var err error
-		if from, err = time.Parse(time.DateOnly, text); err != nil {
-			return schemas.Invalid("/from", schemas.CodeMalformed, "%q is not a day; write it as 2026-03-01", text)
-		}
-	}
-	imported, err := prices.Parse(q.Get("format"), http.MaxBytesReader(w, r.Body, prices.FileBytesMax))
+	from, err := dayQuery(r, "from", a.Now())
 	if err != nil {
-		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-			return schemas.Invalid("", schemas.CodeTooLong, "the file has more than %d bytes", tooLarge.Limit)
-		}
+		return err
+	}
+	all, err := boolQuery(r, "all")
+	if err != nil {
+		return err
+	}
+	dryRun, err := boolQuery(r, "dry_run")
+	if err != nil {
+		return err
+	}
+	format := q.Get("format")
+	if !slices.Contains(prices.Formats(), format) {
+		return schemas.Invalid("/format", schemas.CodeUnknown, "%q is not a format of price files; use one of %s",
+			format, strings.Join(prices.Formats(), ", "))
+	}
+	imported, err := prices.Parse(format, http.MaxBytesReader(w, r.Body, prices.FileBytesMax))
+	if err != nil {
 		return err
 	}
 	book, err := a.Prices.Current(r.Context())
 	if err != nil {
 		return err
 	}
-	next, changes, err := prices.Merge(book.Revision(), imported, prices.MergeOptions{From: from, All: boolQuery(r, "all")})
+	next, changes, err := prices.Merge(book.Revision(), imported, prices.MergeOptions{From: from, All: all})
 	if err != nil {
 		return err
 	}
@@ -146,14 +154,23 @@ func (a *API) importPrices(w http.ResponseWriter, r *http.Request, scope tenancy
 			answer.Removed++
 		}
 	}
-	if len(changes.Models) > 0 && !boolQuery(r, "dry_run") {
-		next.Created, next.Actor, next.Note = time.Now().UTC(), scope.Actor(), q.Get("note")
-		next.Source = q.Get("format") + " file"
-		number, err := a.Prices.Publish(r.Context(), book.Number(), next)
-		if err != nil {
+	if dryRun {
+		return writeJSON(w, answer)
+	}
+	if len(changes.Models) == 0 {
+		// The same file once more: it may have been decided by a request that ended
+		// before its answer.
+		if err := a.Prices.Announce(r.Context()); err != nil {
 			return err
 		}
-		answer.Revision = &number
+		return writeJSON(w, answer)
 	}
+	next.Created, next.Actor, next.Note = a.Now().UTC(), scope.Actor(), q.Get("note")
+	next.Source = format + " file"
+	number, err := a.Prices.Publish(r.Context(), book.Number(), next)
+	if err != nil {
+		return err
+	}
+	answer.Revision = &number
 	return writeJSON(w, answer)
 }

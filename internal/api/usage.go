@@ -95,19 +95,19 @@ type usageAnswer struct {
 }
 
 // windowOf reads the window of a request: a month, a day, or the current month.
-func windowOf(r *http.Request) (schemas.Window, error) {
+func (a *API) windowOf(r *http.Request) (schemas.Window, error) {
 	q := r.URL.Query()
-	if day := q.Get("day"); day != "" {
-		at, err := time.Parse(time.DateOnly, day)
-		if err != nil {
-			return schemas.Window{}, schemas.Invalid("/day", schemas.CodeMalformed, "%q is not a day; write it as 2026-02-14", day)
-		}
-		return schemas.WindowOf(schemas.GrainDay, at), nil
-	}
-	if month := q.Get("month"); month != "" {
+	day, month := q.Get("day"), q.Get("month")
+	switch {
+	case day != "" && month != "":
+		return schemas.Window{}, schemas.Invalid("/day", schemas.CodeNotAllowed, "ask for a day or for a month, not for both")
+	case day != "":
+		at, err := dayQuery(r, "day", time.Time{})
+		return schemas.WindowOf(schemas.GrainDay, at), err
+	case month != "":
 		return schemas.ParseMonth(month)
 	}
-	return schemas.WindowOf(schemas.GrainMonth, time.Now()), nil
+	return schemas.WindowOf(schemas.GrainMonth, a.Now()), nil
 }
 
 func dimensionsOf(r *http.Request) ([]schemas.Dimension, error) {
@@ -131,7 +131,7 @@ func (a *API) usage(w http.ResponseWriter, r *http.Request, scope tenancy.Scope)
 	if err != nil {
 		return err
 	}
-	window, err := windowOf(r)
+	window, err := a.windowOf(r)
 	if err != nil {
 		return err
 	}
@@ -144,7 +144,11 @@ func (a *API) usage(w http.ResponseWriter, r *http.Request, scope tenancy.Scope)
 		return err
 	}
 	query := aggregate.Query{Tenant: tenant.ID, Window: window, By: by}
-	if boolQuery(r, "fresh") {
+	fresh, err := boolQuery(r, "fresh")
+	if err != nil {
+		return err
+	}
+	if fresh {
 		// Everything acknowledged before the question counts in the answer.
 		if query.MinSeq, err = a.Position(r.Context()); err != nil {
 			return err
@@ -188,7 +192,7 @@ func (a *API) series(w http.ResponseWriter, r *http.Request, scope tenancy.Scope
 	if err != nil {
 		return err
 	}
-	month, err := windowOf(r)
+	month, err := a.windowOf(r)
 	if err != nil {
 		return err
 	}
@@ -236,7 +240,7 @@ func (a *API) entitlements(w http.ResponseWriter, r *http.Request, scope tenancy
 	if err != nil {
 		return err
 	}
-	totals, asOf, ok := stages.Live.Totals(tenant.ID, schemas.WindowOf(schemas.GrainMonth, time.Now()))
+	totals, asOf, ok := stages.Live.Totals(tenant.ID, schemas.WindowOf(schemas.GrainMonth, a.Now()))
 	if !ok {
 		return schemas.ErrUnavailable
 	}

@@ -199,6 +199,12 @@ func (l *Log) openDoor() error {
 // id counts within the tenant, because ids of a stream share one space.
 func (l *Log) relay(m *nats.Msg) {
 	tenant := strings.TrimPrefix(m.Subject, doorPrefix)
+	if l.cfg.Admit != nil {
+		if err := l.cfg.Admit(tenant); err != nil {
+			l.answer(m, Ack{}, err)
+			return
+		}
+	}
 	msg := Message{Subject: schemas.DirectSubject(tenant), Data: m.Data}
 	if id := m.Header.Get(jetstream.MsgIDHeader); id != "" {
 		msg.ID = "direct/" + tenant + "/" + id

@@ -24,7 +24,7 @@ func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serve) }
 // serve is what every request passes through, outermost first.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
-	info := &requestInfo{id: requestID(r), remote: remoteOf(r, s.cfg.TrustedProxies)}
+	info := &requestInfo{id: requestID(r), remote: remoteOf(r, s.cfg.TrustedProxies), connection: r.Context()}
 	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), infoKey{}, info), s.cfg.RequestMax)
 	defer cancel()
 	r = r.WithContext(ctx)
@@ -135,8 +135,9 @@ func (s *Server) observe(w *recorder, r *http.Request, took time.Duration) {
 
 // requestInfo is what the server knows about a request besides the request.
 type requestInfo struct {
-	id     string
-	remote netip.Addr
+	id         string
+	remote     netip.Addr
+	connection context.Context // of the request before RequestMax bounds it
 }
 
 type infoKey struct{}
@@ -148,6 +149,20 @@ func RequestID(ctx context.Context) string {
 		return info.id
 	}
 	return ""
+}
+
+// Unbounded lifts the limits on a request's time, for an answer that takes as long
+// as there is data. It returns a context that ends when the client goes away, and
+// not before. Call it once the body is read.
+func Unbounded(w http.ResponseWriter, r *http.Request) (context.Context, error) {
+	// The read limit is over with the body: net/http lifts it by itself.
+	if err := http.NewResponseController(w).SetWriteDeadline(time.Time{}); err != nil {
+		return nil, fmt.Errorf("lift the limits of a request: %w", err)
+	}
+	if info, ok := r.Context().Value(infoKey{}).(*requestInfo); ok {
+		return info.connection, nil
+	}
+	return r.Context(), nil
 }
 
 // requestIDMax bounds an id from outside: it goes into every log line.

@@ -25,12 +25,13 @@ func (t *Tenants) Register(s *Server) {
 	s.Handle("DELETE /v1/keys/{id}", tenancy.PermissionAdmin, t.revokeKey)
 }
 
-// platformOnly refuses a tenant's own key on a route of the platform.
-func platformOnly(scope tenancy.Scope) error {
+// PlatformOnly refuses a tenant's own key on a route of the platform. Such a route
+// is about no tenant, so the refusal tells nothing about one.
+func PlatformOnly(scope tenancy.Scope) error {
 	if scope.IsPlatform() {
 		return nil
 	}
-	return Problem{Status: http.StatusForbidden, Code: "platform_only", Detail: "this needs a key of the platform"}
+	return Problem{Status: http.StatusForbidden, Code: "platform_only", Detail: "this is about the whole platform; use a key of the platform, such as the one in admin.key"}
 }
 
 func actorOf(scope tenancy.Scope, r *http.Request) tenancy.Actor {
@@ -75,7 +76,7 @@ func viewOf(t *tenancy.Tenant) tenantView {
 }
 
 func (t *Tenants) create(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
-	if err := platformOnly(scope); err != nil {
+	if err := PlatformOnly(scope); err != nil {
 		return err
 	}
 	var body tenantRequest
@@ -106,7 +107,7 @@ type page[T any] struct {
 }
 
 func (t *Tenants) list(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
-	if err := platformOnly(scope); err != nil {
+	if err := PlatformOnly(scope); err != nil {
 		return err
 	}
 	limit, err := PageSize(r)

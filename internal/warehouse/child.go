@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -290,10 +291,15 @@ func (p *process) death() error {
 		// By itself a start does not end like this; the next one may work.
 		reason = &unavailable{reason}
 	}
+	words := strings.TrimSpace(p.tail.String())
 	if known := engine.ErrorOfExit(p.cmd.ProcessState.ExitCode()); known != nil {
+		// Its last words begin with the error that they explain.
+		if i := strings.LastIndex(words, known.Error()); i >= 0 {
+			return fmt.Errorf("%w%s", known, words[i+len(known.Error()):])
+		}
 		reason = known
 	}
-	if words := p.tail.String(); words != "" {
+	if words != "" {
 		return fmt.Errorf("%w (%s)", reason, words)
 	}
 	return reason
