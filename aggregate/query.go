@@ -47,6 +47,9 @@ type Result struct {
 // and again. The rollup worker is one.
 type RollupWaiter interface {
 	WaitFor(ctx context.Context, seq uint64) error
+	// Reached returns the position of the newest pass and when it was; a zero time
+	// if none is known.
+	Reached() (seq uint64, at time.Time)
 }
 
 // ReaderConfig is what a Reader needs to know.
@@ -185,6 +188,11 @@ func (r *Reader) awaitRollups(ctx context.Context, seq uint64) (Position, error)
 	if r.cfg.Rollups != nil && seq > 0 {
 		if err := r.cfg.Rollups.WaitFor(ctx, seq); err != nil {
 			return Position{}, err
+		}
+	}
+	if r.cfg.Rollups != nil {
+		if reached, at := r.cfg.Rollups.Reached(); !at.IsZero() && reached >= seq {
+			return Position{Seq: reached, Time: at}, nil
 		}
 	}
 	var ticker *time.Ticker

@@ -17,8 +17,8 @@
 // Each step writes whole rows with generation L; readers take the row with the
 // highest generation. The cost follows the dirty windows: an hour is found by
 // the primary key, whatever the table's size. A busy hour is recomputed again and
-// again, so passes keep to a share of the time; live totals cover what is
-// younger.
+// again, so passes keep to a share of the time, a small one unless somebody waits
+// for them; live totals cover what is younger.
 //
 // # Parts
 //

@@ -48,9 +48,12 @@ type Config struct {
 	// IntervalMax is how long a worker that nobody nudges waits before it looks
 	// at the ledger by itself, 15 s.
 	IntervalMax time.Duration
-	// DutyPercent is the greatest share of time spent in passes, 20: the rest of
-	// the engine belongs to the writer and to readers.
+	// DutyPercent is the greatest share of time spent in passes that nobody waits
+	// for, 5: a busy hour is recomputed whole each time, live totals have it
+	// anyway, and the engine belongs to the writer.
 	DutyPercent int
+	// DutyWantedPercent is the same while somebody waits for rollups, 50.
+	DutyWantedPercent int
 	// WindowsMax bounds the windows one statement recomputes, 2,000: some 60,000
 	// sums of 300 bytes with the usual 30 combinations a window.
 	WindowsMax int
@@ -67,7 +70,8 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	orDefault(&c.IntervalMin, time.Second)
 	orDefault(&c.IntervalMax, 15*time.Second)
-	orDefault(&c.DutyPercent, 20)
+	orDefault(&c.DutyPercent, 5)
+	orDefault(&c.DutyWantedPercent, 50)
 	orDefault(&c.WindowsMax, 2_000)
 	orDefault(&c.PairsMax, 200_000)
 	orDefault(&c.RangesMax, 10_000)
@@ -89,10 +93,13 @@ type Worker struct {
 	cfg   Config
 	db    DB
 	nudge chan struct{} // holds at most one nudge; Run takes it
+	// wanted holds a token while somebody waits for a position; Run takes it.
+	wanted chan struct{}
 
 	mu       sync.Mutex
 	position uint64        // of the newest pass this worker knows of
 	moved    chan struct{} // closed when position moves, and then replaced
+	movedAt  time.Time     // when position moved
 	status   JobStatus     // of the newest pass that had something to do
 }
 
@@ -126,7 +133,7 @@ func (w *Worker) note(started time.Time, pass Pass, err error) {
 
 // New returns a Worker that does nothing until Run or Pass.
 func New(cfg Config, db DB) *Worker {
-	return &Worker{cfg: cfg.withDefaults(), db: db, nudge: make(chan struct{}, 1), moved: make(chan struct{})}
+	return &Worker{cfg: cfg.withDefaults(), db: db, nudge: make(chan struct{}, 1), wanted: make(chan struct{}, 1), moved: make(chan struct{})}
 }
 
 // Nudge says that the ledger has grown. It never blocks.
@@ -144,6 +151,14 @@ func (w *Worker) Position() uint64 {
 	return w.position
 }
 
+// Reached returns Position and when it came to that; the time is zero if this
+// worker knows of no pass yet.
+func (w *Worker) Reached() (position uint64, at time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.position, w.movedAt
+}
+
 // WaitFor returns when rollups cover position, or with the context's error.
 func (w *Worker) WaitFor(ctx context.Context, position uint64) error {
 	for {
@@ -153,7 +168,7 @@ func (w *Worker) WaitFor(ctx context.Context, position uint64) error {
 		if at >= position {
 			return nil
 		}
-		w.Nudge()
+		w.Want()
 		select {
 		case <-moved:
 		case <-ctx.Done():
@@ -166,7 +181,7 @@ func (w *Worker) moveTo(position uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if position != w.position {
-		w.position = position
+		w.position, w.movedAt = position, w.cfg.Now()
 		close(w.moved)
 		w.moved = make(chan struct{})
 	}
@@ -201,7 +216,8 @@ func (w *Worker) Run(ctx context.Context) error {
 // rest waits until the next pass may begin and there is a reason for it. It
 // reports false when ctx has ended.
 func (w *Worker) rest(ctx context.Context, pass Pass, err error) bool {
-	timer := time.NewTimer(pause(pass.Took, w.cfg.IntervalMin, w.cfg.DutyPercent))
+	soon := pause(pass.Took, w.cfg.IntervalMin, max(w.cfg.DutyWantedPercent, w.cfg.DutyPercent))
+	timer := time.NewTimer(soon)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -211,14 +227,31 @@ func (w *Worker) rest(ctx context.Context, pass Pass, err error) bool {
 	if err != nil || pass.More {
 		return true
 	}
+	timer.Reset(pause(pass.Took, w.cfg.IntervalMin, w.cfg.DutyPercent) - soon)
+	select {
+	case <-timer.C:
+	case <-w.wanted:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 	timer.Reset(w.cfg.IntervalMax)
 	select {
 	case <-timer.C:
 	case <-w.nudge:
+	case <-w.wanted:
 	case <-ctx.Done():
 		return false
 	}
 	return true
+}
+
+// Want says that somebody waits for the next pass. It never blocks.
+func (w *Worker) Want() {
+	select {
+	case w.wanted <- struct{}{}:
+	default:
+	}
 }
 
 // A Pass says what one pass did.

@@ -152,6 +152,7 @@ func (v *victim) start(ctx context.Context, t *testing.T) {
 	t.Helper()
 	v.log.Reset()
 	v.cmd = exec.Command(v.binary, "serve", "--data", v.data, "--listen", "127.0.0.1:0", "--nats-listen", v.nats, "--log-level", "warn")
+	v.cmd.Env = append(os.Environ(), "TMPDIR="+filepath.Dir(v.data)) // what a kill leaves goes with the test
 	v.cmd.Stderr = &v.log
 	if err := v.cmd.Start(); err != nil {
 		t.Fatal(err)

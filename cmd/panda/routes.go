@@ -47,10 +47,17 @@ func (p *pipeline) stages() (*api.Stages, error) {
 	return &api.Stages{
 		Reader: p.reader, Live: p.live, Tables: p.store, Jobs: p.jobs, Rollup: p.worker,
 		Verify: func(ctx context.Context) (rollup.Report, error) {
+			// Windows that are behind would be left out; a verify is worth a short wait.
+			waiting, cancel := context.WithTimeout(ctx, verifyWait)
+			defer cancel()
+			_ = p.worker.WaitFor(waiting, p.live.Position().Seq) // what is left out is named
 			return p.verifier.Verify(ctx, rollup.VerifyOptions{}, nil)
 		},
 	}, nil
 }
+
+// verifyWait is how long a verify waits for windows that are behind.
+const verifyWait = 20 * time.Second
 
 // gatewayConfig wires the front door.
 func (p *pipeline) gatewayConfig() ingest.GatewayConfig {

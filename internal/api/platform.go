@@ -26,6 +26,13 @@ func (a *API) summary(w http.ResponseWriter, r *http.Request, scope tenancy.Scop
 	if err != nil {
 		return err
 	}
+	fresh, err := boolQuery(r, "fresh")
+	if err != nil {
+		return err
+	}
+	if fresh {
+		stages.Rollup.Want() // whoever asks for fresh positions waits for the windows
+	}
 	a.settle(r.Context(), stages)
 	// After every commit, whatever the clocks of writers say, and within what
 	// ClickHouse can hold.

@@ -50,7 +50,7 @@ func Settle(ctx context.Context, api *API) (bool, error) {
 				Rollup uint64 `json:"rollup"`
 			} `json:"position"`
 		}
-		if err := api.call(ctx, http.MethodGet, "/v1/summary", nil, nil, &s); err != nil {
+		if err := api.call(ctx, http.MethodGet, "/v1/summary?fresh=1", nil, nil, &s); err != nil {
 			return false, fmt.Errorf("read positions: %w", err)
 		}
 		if s.Position.Rollup >= s.Position.Ledger {

@@ -10,7 +10,7 @@
 -- epoch is the log's: a log that was made anew has another one, and the writer
 -- stops rather than take its sequences for the old ones.
 -- Why ReplacingMergeTree: a commit whose answer was lost is sent again, and is
--- then the same row.
+-- then the same row, or one that reaches further; the longer one stands.
 CREATE TABLE IF NOT EXISTS ledger {{on_cluster}}
 (
     shard          UInt32,
@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS ledger {{on_cluster}}
     dirty_tenants  Array(LowCardinality(String)),
     dirty_hours    Array(DateTime('UTC'))
 )
-ENGINE = {{engine "ReplacingMergeTree"}}
+ENGINE = {{engine "ReplacingMergeTree(to_seq)"}}
 ORDER BY (shard, from_seq)
 SETTINGS
     fsync_after_insert = 1,
