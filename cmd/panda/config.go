@@ -39,6 +39,13 @@ type Config struct {
 	// NATSListen opens the log in this process to runtimes that publish directly,
 	// with an API key as password. Empty: no port at all.
 	NATSListen string
+	// NATSListenCert and NATSListenKey are the PEM files of NATSListen's TLS; an
+	// address that is not loopback needs them, because keys travel on it.
+	NATSListenCert, NATSListenKey string
+	// NATSRelay takes direct publishing from a cluster: the cluster has to give
+	// each tenant an account of its own that exports nothing but its door; see
+	// ARCHITECTURE.md.
+	NATSRelay bool
 	// NATSReplicas is how many servers of a cluster keep each event.
 	NATSReplicas int
 	// LogBytes bounds the log; 0 takes a share of the disk.
@@ -83,6 +90,9 @@ func (c *Config) settings(fs *pflag.FlagSet) {
 	fs.StringVar(&c.NATSURL, "nats-url", c.NATSURL, "NATS cluster, such as nats://a:4222,nats://b:4222 (empty: in this process)")
 	fs.StringVar(&c.NATSCreds, "nats-creds", c.NATSCreds, "NATS credentials file")
 	fs.StringVar(&c.NATSListen, "nats-listen", c.NATSListen, "open the log in this process to direct publishing, such as 127.0.0.1:4222 (empty: no port)")
+	fs.StringVar(&c.NATSListenCert, "nats-listen-cert", c.NATSListenCert, "TLS certificate of nats-listen, PEM")
+	fs.StringVar(&c.NATSListenKey, "nats-listen-key", c.NATSListenKey, "TLS key of nats-listen, PEM")
+	fs.BoolVar(&c.NATSRelay, "nats-relay", c.NATSRelay, "take direct publishing from the accounts of a NATS cluster")
 	fs.IntVar(&c.NATSReplicas, "nats-replicas", c.NATSReplicas, "how many servers of a NATS cluster keep each event")
 	fs.Int64Var(&c.LogBytes, "log-bytes", c.LogBytes, "size limit of the log in bytes (0: a share of the disk)")
 	fs.StringVar(&c.ClickHouseURL, "clickhouse-url", c.ClickHouseURL, "ClickHouse server, such as clickhouse://user:password@host:9000/panda (empty: a child process)")
@@ -197,11 +207,18 @@ func (c *Config) check() error {
 			return schemas.Invalid("/"+name, schemas.CodeMalformed, "%q is not host:port", addr)
 		}
 	}
+	if host, _, err := net.SplitHostPort(c.NATSListen); err == nil && !loopback(host) && c.NATSListenCert == "" {
+		return schemas.Invalid("/nats_listen", schemas.CodeNotAllowed,
+			"%q is open to others and API keys travel on it; give nats_listen_cert and nats_listen_key, or listen on 127.0.0.1", c.NATSListen)
+	}
 	if c.NATSURL != "" && c.NATSListen != "" {
 		return schemas.Invalid("/nats_listen", schemas.CodeNotAllowed, "nats_listen opens the log of this process; with nats_url there is none")
 	}
 	if c.ClickHouseCluster != "" && c.ClickHouseURL == "" {
 		return schemas.Invalid("/clickhouse_cluster", schemas.CodeNotAllowed, "a cluster needs clickhouse_url")
+	}
+	if c.NATSURL != "" && c.LogBytes <= 0 {
+		return schemas.Invalid("/log_bytes", schemas.CodeMissing, "with nats_url the log needs log_bytes: at most 70 %% of a NATS server's disk")
 	}
 	if c.NATSURL != "" && c.EnvelopeKey == "" {
 		return schemas.Invalid("/envelope_key", schemas.CodeMissing, "with nats_url every node needs the same envelope_key; make one with: openssl rand -hex 32")
@@ -220,6 +237,11 @@ func (c *Config) check() error {
 		return schemas.Invalid("/log_format", schemas.CodeUnknown, "%q is not a format; use text or json", c.LogFormat)
 	}
 	return nil
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // replicas is 1 for the log in this process, whatever is set for a cluster.

@@ -137,7 +137,8 @@ func (p *pipeline) openLog(ctx context.Context) (err error) {
 	var keys atomic.Pointer[auth.Authenticator]
 	p.log, err = eventlog.Open(ctx, eventlog.Config{
 		URL: p.cfg.NATSURL, CredsFile: p.cfg.NATSCreds, DataDir: filepath.Join(p.cfg.Data, "log"),
-		Listen: p.cfg.NATSListen, Replicas: p.cfg.replicas(), UsageMaxBytes: p.cfg.LogBytes,
+		Listen: p.cfg.NATSListen, ListenCertFile: p.cfg.NATSListenCert, ListenKeyFile: p.cfg.NATSListenKey,
+		Relay: p.cfg.NATSRelay, Replicas: p.cfg.replicas(), UsageMaxBytes: p.cfg.LogBytes,
 		Authenticate: func(user, password string) (string, bool) {
 			p.awaitKnown(ctx)
 			if k := keys.Load(); k != nil {
