@@ -141,14 +141,16 @@ func acquire(t *testing.T, log *eventlog.Log, name, holder string, ttl time.Dura
 }
 
 func leaseExclusion(t *testing.T, log *eventlog.Log) {
-	const ttl = 500 * time.Millisecond
+	// Long enough that a busy machine renews in time: a holder that is late loses
+	// the lease, and rightly.
+	const ttl = 4 * time.Second
 	name := tenant(t)
 	first := acquire(t, log, name, "first", ttl)
 	if !first.Valid() || first.Token() == 0 {
 		t.Fatalf("valid %v, token %d", first.Valid(), first.Token())
 	}
-	// Three ttls are plenty for a second holder to get in, if one could.
-	ctx, cancel := context.WithTimeout(t.Context(), 3*ttl)
+	// Longer than a ttl: without renewals a second holder would get in.
+	ctx, cancel := context.WithTimeout(t.Context(), ttl+time.Second)
 	defer cancel()
 	if _, err := log.Acquire(ctx, name, "second", ttl); !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, schemas.ErrUnavailable) {
 		t.Fatalf("second holder: %v, want the end of its patience", err)
