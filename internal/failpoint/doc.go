@@ -6,10 +6,12 @@
 // With the tag, every point that is passed leaves a line that survives the death
 // of the process, so that a run can prove which moments it has been at.
 //
-// A program with the tag reads two variables:
+// A program with the tag reads these variables:
 //
 //	PANDA_FAILPOINT      writer_rows_written:kill:3,lease_taken:stop:1
 //	PANDA_FAILPOINT_LOG  a file that gets a line per point passed
+//
+// A third, PANDA_FAILPOINT_SCHEDULE, replaces the schedule of every job.
 //
 // The first names points, each with an action and the pass (counted from 1) at
 // which it happens: kill ends the process at once, as kill -9 does; stop pauses

@@ -22,6 +22,7 @@ const (
 	WriterKeysWritten    Point = "writer_keys_written"
 	WriterRejectsWritten Point = "writer_rejects_written"
 	WriterBeforeCommit   Point = "writer_before_commit"
+	WriterLeaseChecked   Point = "writer_lease_checked"
 	WriterCommitted      Point = "writer_committed"
 
 	LiveRebuilt        Point = "live_rebuilt"
@@ -62,6 +63,8 @@ type Process string
 const (
 	InPanda  Process = "panda"
 	InClient Process = "client"
+	// InCheck: the harness sees it in the tables at the end of a round.
+	InCheck Process = "check"
 )
 
 // Info says what a point is for.
@@ -101,20 +104,21 @@ func crashPoints() []Info {
 		{ClientAfterSpool, "K2", "the event is in the spool, the recorder has no answer", "the next client sends it; it counts once", InClient},
 		{GatewayBeforeAppend, "K3", "a batch is judged and not on the log", "no answer was given; the sender sends again", InPanda},
 		{GatewayAfterAppend, "K4", "a batch is on the log, the sender has no answer", "the repeat is a duplicate, whole or regrouped", InPanda},
-		{ControlBeforeAppend, "K5", "a change of tenants or keys is decided and not on the log", "it has not happened; nobody was told that it had", InPanda},
-		{ControlAfterAppend, "K6", "a change of tenants or keys is on the log, nobody knows", "it stands after the restart", InPanda},
+		{ControlBeforeAppend, "K3", "a change of tenants or keys is decided and not on the log", "it has not happened; nobody was told that it had", InPanda},
+		{ControlAfterAppend, "K4", "a change of tenants or keys is on the log, nobody knows", "it stands after the restart", InPanda},
 		{LeaseTaken, "K22", "the writer holds the lease and has read nothing", "the next one takes over; no range is lost or skipped", InPanda},
 		{WriterJudged, "K8", "a range has its verdicts and nothing is written", "the repeat gives the same verdicts", InPanda},
 		{WriterRowsWritten, "K9", "rows are in the table, keys may not be", "the repeat writes exact copies, which collapse", InPanda},
 		{WriterKeysWritten, "K11", "keys are in the table, rows may not be", "keys beyond the ledger are not known; the events still count", InPanda},
 		{WriterRejectsWritten, "K11", "rejects are in the table, rows and keys may not be", "the repeat writes exact copies, which collapse", InPanda},
 		{WriterBeforeCommit, "K12", "everything of a range is written but its ledger row", "the repeat finds it all and commits", InPanda},
+		{WriterLeaseChecked, "K22", "the lease was found valid and the commit is not sent", "who goes on later commits the same row, or one that is contained in a longer one", InPanda},
 		{WriterCommitted, "K13", "the ledger row is written, memory does not know", "the range counts; the restart reads on behind it", InPanda},
-		{LiveRebuilt, "K14", "live totals are rebuilt and nothing is written yet", "the next start rebuilds the same totals", InPanda},
+		{LiveRebuilt, "K8", "live totals are rebuilt and nothing is written yet", "no side effects; the next start rebuilds the same totals", InPanda},
 		{RollupHours, "K14", "hours are recomputed, days and months are not", "the position stands still; the pass is made again", InPanda},
 		{RollupDays, "K14", "days are recomputed, months are not", "the position stands still; the pass is made again", InPanda},
 		{RollupBeforeRecord, "K14", "a pass is done and not recorded", "the pass is made again with the same result", InPanda},
-		{JobBeforeRecord, "K15", "a job is done and its run not recorded", "it runs again; a job is idempotent", InPanda},
+		{JobBeforeRecord, "K14", "a job is done and its run not recorded", "it runs again; a job is idempotent", InPanda},
 	}
 }
 
@@ -124,11 +128,11 @@ func rarePaths() []Info {
 		{BrokerIDTaken, "", "the broker has another message under the same id", "ours is stored without the id", InPanda},
 		{BatchConflictStored, "", "one batch holds two events of one id and other content", "both go on the log, the first counts", InPanda},
 		{EventRejected, "", "an event is wrong", "it is answered and not stored", InPanda},
-		{CommitAnswerLost, "", "a ledger row is found whose commit gave no answer", "the writer reads on behind it", InPanda},
+		{CommitAnswerLost, "", "the ledger is further than its writer knows: the answer to a commit was lost, or another led", "the writer reads on behind it", InPanda},
 		{LeaseLostBeforeWrite, "", "the lease ran out between the writes and the commit", "nothing is committed; the successor writes the same", InPanda},
 		{FilterGuessedWrong, "", "the filter said perhaps, and the key was new", "the event counts", InPanda},
 		{KeyBeyondLedger, "", "a key is stored whose range was never committed", "it is not known; the event counts", InPanda},
-		{RangeRepeated, "", "a range is written that was written before in part", "exact copies collapse", InPanda},
+		{RangeRepeated, "", "a range was written twice, and both copies are in the table", "exact copies collapse", InCheck},
 		{DuplicateFound, "", "an event was accepted before", "it is counted as a duplicate only", InPanda},
 		{ConflictFound, "", "an id was accepted with other content", "the first counts, this one is listed", InPanda},
 		{VoidTwice, "", "an event is taken back that was taken back", "the second is quarantined", InPanda},
