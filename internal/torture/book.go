@@ -44,6 +44,7 @@ type entry struct {
 	Event
 	state    state
 	attempts int    // without a clear answer so far
+	sends    int    // attempts, all of them
 	seq      uint64 // a position on the log at or after its own; 0 is not known
 	voids    []*entry
 }
@@ -88,6 +89,7 @@ func (b *Book) Sending(batch Batch) {
 	for i := range batch {
 		e := b.entry(&batch[i])
 		e.attempts++
+		e.sends++
 	}
 }
 

@@ -116,7 +116,9 @@ func (l *Loader) step(ctx context.Context) error {
 		b := append(l.batch(l.size()), l.poison())
 		l.Rng.Shuffle(len(b), func(i, k int) { b[i], b[k] = b[k], b[i] })
 		return l.until(ctx, b)
-	case n < 12: // what was given up, regrouped
+	case n < 12:
+		return l.selfLie(ctx)
+	case n < 14: // what was given up, regrouped
 		if left := book.SomeUnclear(l.Rng); left != nil {
 			return l.until(ctx, turned(left[:1+l.Rng.IntN(len(left))]))
 		}
@@ -198,7 +200,11 @@ func good(b Batch) Batch {
 // lie sends other content under ids that are taken: nothing may change.
 func (l *Loader) lie(ctx context.Context, old Batch) error {
 	book := l.Tenant.Book
-	lies := slices.Clone(old)
+	// The id of a void that was refused is not taken.
+	lies := slices.DeleteFunc(slices.Clone(old), func(e Event) bool { return e.Type == schemas.TypeVoid })
+	if len(lies) == 0 {
+		return nil
+	}
 	for i := range lies {
 		e := &lies[i]
 		e.Type = schemas.TypeMessage
@@ -220,6 +226,36 @@ func (l *Loader) lie(ctx context.Context, old Batch) error {
 	}
 }
 
+// selfLie sends a batch that says two things under one id: the first one counts.
+func (l *Loader) selfLie(ctx context.Context) error {
+	book, b := l.Tenant.Book, l.batch(l.size())
+	said := b[l.Rng.IntN(len(b))]
+	if said.Type == schemas.TypeVoid {
+		return l.until(ctx, b)
+	}
+	said.Type = schemas.TypeMessage
+	said.JSON = l.encode(&said, map[string]any{"agent": "liar-" + l.Tenant.Secret})
+	for {
+		book.Sending(b)
+		book.Lie(Batch{said})
+		reply, err := l.Send.Send(ctx, append(slices.Clone(b), said))
+		if err != nil {
+			return err
+		}
+		if reply.Clear {
+			book.OK(b, reply.Seq)
+			book.Lied(Batch{said})
+			book.Keep(b)
+			l.batches.Add(1)
+			return nil
+		}
+		if l.Rng.IntN(4) == 0 || !rest(ctx, retryEvery) {
+			book.Leave(b)
+			return nil
+		}
+	}
+}
+
 // batch makes new events: calls, tool calls, messages, and now and then a void.
 func (l *Loader) batch(n int) Batch {
 	b := make(Batch, 0, n+1)
@@ -229,13 +265,16 @@ func (l *Loader) batch(n int) Batch {
 	return b
 }
 
+// source is of all events: ids of two tenants are the same, and mean other events.
+const source = "/torture"
+
 // pastMonths is how far back events lie: late ones, months ago, are a tenth.
 const pastMonths = 5
 
 func (l *Loader) event() Event {
 	l.made++
 	e := Event{
-		Source: "/torture/" + l.Tenant.Secret, ID: fmt.Sprintf("%s-%d", l.Name, l.made), Type: schemas.TypeLLMCall,
+		Source: source, ID: fmt.Sprintf("%s-%d", l.Name, l.made), Type: schemas.TypeLLMCall,
 		Department: fmt.Sprintf("d%d-%s", l.Rng.IntN(4), l.Tenant.Secret),
 	}
 	back := time.Duration(l.Rng.Int64N(int64(2 * time.Hour)))
@@ -276,7 +315,7 @@ func (l *Loader) void(e *Event) bool {
 		return true
 	}
 	target, found := l.Tenant.Book.ToVoid(l.Rng, n == 1)
-	if !found || target.Source != e.Source {
+	if !found {
 		return false
 	}
 	e.Type, e.Corrects, e.At, e.Adds = schemas.TypeVoid, target.ID, target.At, target.Adds.Negated()

@@ -7,13 +7,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -49,10 +50,8 @@ type Panda struct {
 	cfg   PandaConfig
 	token string // of the engine's reading door
 
-	// NATS and Engine are addresses, host:port, the same for every process.
-	NATS, Engine string
-
-	url atomic.Value // string; of the newest process
+	// HTTP, NATS and Engine are addresses, host:port, the same for every process.
+	HTTP, NATS, Engine string
 
 	mu      sync.Mutex
 	cmd     *exec.Cmd     // of the newest process, nil before the first
@@ -68,13 +67,12 @@ func NewPanda(cfg PandaConfig) (*Panda, error) {
 		cfg.Name = "panda"
 	}
 	p := &Panda{cfg: cfg}
-	p.url.Store("http://127.0.0.1:1") // nobody listens there
 	raw := make([]byte, 16)
 	if _, err := rand.Read(raw); err != nil {
 		return nil, fmt.Errorf("make engine token: %w", err)
 	}
 	p.token = hex.EncodeToString(raw)
-	for _, address := range []*string{&p.NATS, &p.Engine} {
+	for _, address := range []*string{&p.HTTP, &p.NATS, &p.Engine} {
 		var err error
 		if *address, err = FreeAddress(); err != nil {
 			return nil, err
@@ -86,14 +84,20 @@ func NewPanda(cfg PandaConfig) (*Panda, error) {
 	return p, nil
 }
 
-// FreeAddress returns a loopback address that nobody listens on.
+// FreeAddress returns a loopback address that nobody listens on. It lies below the
+// ports that the kernel gives to clients: a server that is away for a moment must
+// find its port free when it comes back.
 func FreeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
+	const from, to, triesMax = 15000, 30000, 100
+	var err error
+	for range triesMax {
+		address := "127.0.0.1:" + strconv.Itoa(from+mathrand.IntN(to-from))
+		var l net.Listener
+		if l, err = net.Listen("tcp", address); err == nil {
+			return address, l.Close()
+		}
 	}
-	address := l.Addr().String()
-	return address, l.Close()
+	return "", fmt.Errorf("find a free port: %w", err)
 }
 
 // Failpoints sets what the next Start gets as PANDA_FAILPOINT; "" is nothing. It
@@ -113,8 +117,8 @@ func (p *Panda) LogFile() string { return filepath.Join(p.cfg.Dir, p.cfg.Name+".
 // Data is the directory of state.
 func (p *Panda) Data() string { return p.cfg.Data }
 
-// URL is where the newest process answers.
-func (p *Panda) URL() string { return p.url.Load().(string) }
+// URL is where processes answer.
+func (p *Panda) URL() string { return "http://" + p.HTTP }
 
 // Starts counts processes.
 func (p *Panda) Starts() int {
@@ -146,7 +150,7 @@ func (p *Panda) Launch() error {
 		return fmt.Errorf("start panda: %w", err)
 	}
 	defer log.Close() // the process has its own
-	args := []string{"serve", "--data", p.cfg.Data, "--listen", "127.0.0.1:0", "--log-level", "warn",
+	args := []string{"serve", "--data", p.cfg.Data, "--listen", p.HTTP, "--log-level", "warn",
 		"--engine-listen", p.Engine, "--engine-token", p.token, "--disk-free-min", "0"}
 	if !p.cfg.External {
 		args = append(args, "--nats-listen", p.NATS)
@@ -193,15 +197,10 @@ func (p *Panda) WaitListening(ctx context.Context) error {
 			return false, nil // there is none yet
 		}
 		var run struct {
-			URL string `json:"url"`
-			PID int    `json:"pid"`
+			PID int `json:"pid"`
 		}
 		// One that was killed leaves its own.
-		if json.Unmarshal(text, &run) != nil || run.PID != pid {
-			return false, nil
-		}
-		p.url.Store(run.URL)
-		return true, nil
+		return json.Unmarshal(text, &run) == nil && run.PID == pid, nil
 	})
 }
 

@@ -183,8 +183,19 @@ func (r *Round) Judge(v *Verdict) error {
 	r.figures.Doubled += int64(len(v.Doubled))
 	r.figures.Wrong += int64(len(v.Wrong))
 	r.figures.Checks += v.Checks
+	if v.Copies > 0 {
+		r.rare(string(failpoint.RangeRepeated), v.Copies)
+	}
 	r.found = append(r.found, v.Lines()...)
 	return v.Err()
+}
+
+// Found counts what a reader found wrong while the round ran.
+func (r *Round) Found(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.figures.Wrong++
+	r.found = append(r.found, "reader: "+err.Error())
 }
 
 // Control notes what the checker found with a weaker design. The error is that it
@@ -210,6 +221,14 @@ func (r *Round) Control(name, expect string, events int64, v *Verdict) error {
 		return fmt.Errorf("control %s: the checker found nothing %s", name, expect)
 	}
 	return nil
+}
+
+// rare counts a rare path that the harness saw. The caller holds r.mu.
+func (r *Round) rare(name string, n int64) {
+	if r.figures.Rare == nil {
+		r.figures.Rare = map[string]int64{}
+	}
+	r.figures.Rare[name] += n
 }
 
 // Figures adds figures to the round's, such as those of a child process.
@@ -258,16 +277,7 @@ func (r *Round) end() (Figures, error) {
 	f.Seeds++
 	f.Rounds++
 	f.Sent, f.Acked, f.Unknown, f.Answers = live.Sent, live.Acked, live.Unknown, live.Answers
-	for name, n := range hits {
-		into := &f.Rare
-		if i, known := failpoint.Lookup(failpoint.Point(name)); known && i.Crash() {
-			into = &f.Points
-		}
-		if *into == nil {
-			*into = map[string]int64{}
-		}
-		(*into)[name] += n
-	}
+	split(&f, hits)
 	return f, errors.Join(errs...)
 }
 
@@ -306,6 +316,14 @@ func (run *Runner) Run(ctx context.Context) error {
 	run.Tally.mu.Unlock()
 	began := time.Now()
 	done := map[string]bool{}
+	for i := range run.Scenarios {
+		if s := &run.Scenarios[i]; s.Needs != nil {
+			if err := s.Needs(); err != nil {
+				run.Tally.skip(s.Name, err)
+				s.Once, done[s.Name] = true, true
+			}
+		}
+	}
 	for n := 0; ctx.Err() == nil; n++ {
 		if run.Rounds > 0 && n >= run.Rounds || run.Rounds == 0 && n > 0 && time.Since(began) >= run.For {
 			return nil
@@ -389,4 +407,14 @@ func (t *Tally) finish(scenario string, f Figures, failure Failure) {
 	if failure.Error != "" {
 		t.failures = append(t.failures, failure)
 	}
+}
+
+// skip notes why a scenario does not run.
+func (t *Tally) skip(scenario string, why error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.skipped == nil {
+		t.skipped = map[string]string{}
+	}
+	t.skipped[scenario] = why.Error()
 }

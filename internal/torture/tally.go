@@ -101,7 +101,8 @@ type Tally struct {
 	controls  []Control
 	failures  []Failure
 	measures  []Measure
-	now       string // what the present round is at
+	skipped   map[string]string // scenarios that cannot run here, and why
+	now       string            // what the present round is at
 	nowSince  time.Time
 	nowOf     string
 	nowSeed   uint64
