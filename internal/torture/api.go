@@ -120,6 +120,15 @@ func (a *API) text(ctx context.Context, method, path string, sent []byte) ([]byt
 	}
 }
 
+// verifyMax bounds a verify at the end of a usual round.
+const verifyMax = 2 * time.Minute
+
+// textWithin is text for a question that takes long.
+func (a *API) textWithin(ctx context.Context, method, path string, limit time.Duration) ([]byte, error) {
+	patient := &API{panda: a.panda, key: a.key, http: &http.Client{Timeout: limit}}
+	return patient.text(ctx, method, path, nil)
+}
+
 // Positions are how far the parts of a server are.
 type Positions struct{ Log, Ledger, Rollup uint64 }
 

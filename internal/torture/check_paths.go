@@ -152,27 +152,11 @@ func (c *checker) proofs(ctx context.Context) error {
 			c.foreign(t, "GET "+path, text)
 		}
 	}
-	text, err := c.panda.API("").text(ctx, http.MethodPost, "/v1/verify", nil)
+	text, err := c.panda.API("").textWithin(ctx, http.MethodPost, "/v1/verify", verifyMax)
 	if err != nil {
 		return err
 	}
-	c.verdict.Checks++
-	checks := 0
-	for line := range bytes.Lines(text) {
-		var proof struct {
-			OK      bool
-			Skipped string
-		}
-		if err := json.Unmarshal(line, &proof); err != nil {
-			return fmt.Errorf("read verify: %w", err)
-		}
-		if checks++; !proof.OK || proof.Skipped != "" {
-			c.verdict.wrong("verify: %s", strings.TrimSpace(string(line)))
-		}
-	}
-	if checks < 2 {
-		c.verdict.wrong("verify proved nothing: %s", text)
-	}
+	c.verified(text)
 	var jobs struct {
 		Jobs []struct{ Name, Outcome, Detail string }
 	}
@@ -185,4 +169,26 @@ func (c *checker) proofs(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// verified reads the answer of a verify.
+func (c *checker) verified(text []byte) {
+	c.verdict.Checks++
+	checks := 0
+	for line := range bytes.Lines(text) {
+		var proof struct {
+			OK      bool
+			Skipped string
+		}
+		if err := json.Unmarshal(line, &proof); err != nil {
+			c.verdict.wrong("verify: %s: %s", err, line)
+			return
+		}
+		if checks++; !proof.OK || proof.Skipped != "" {
+			c.verdict.wrong("verify: %s", strings.TrimSpace(string(line)))
+		}
+	}
+	if checks < 2 {
+		c.verdict.wrong("verify proved nothing: %s", text)
+	}
 }

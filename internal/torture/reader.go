@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -71,7 +72,11 @@ func (r *Reader) look(ctx context.Context) error {
 	if len(months) == 0 {
 		return nil
 	}
-	month, fresh := months[r.Rng.IntN(len(months))], r.Rng.IntN(2) == 0
+	slices.Sort(months)
+	month, fresh := months[len(months)-1], r.Rng.IntN(2) == 0 // mostly the present one: its totals are in memory
+	if r.Rng.IntN(4) == 0 {
+		month = months[r.Rng.IntN(len(months))]
+	}
 	path := "/v1/usage?month=" + month
 	if r.Rng.IntN(2) == 0 {
 		path += "&by=model,department"

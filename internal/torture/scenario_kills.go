@@ -39,7 +39,7 @@ func kills(ctx context.Context, r *Round) error {
 	}
 	for i := range faults {
 		r.At("fault %d of %d", i+1, faults)
-		if err := a.Progress(ctx, r.Rng.Int64N(60)); err != nil {
+		if err := a.moment(ctx); err != nil {
 			return err
 		}
 		if err := a.anyKill(ctx, i); err != nil {
@@ -52,16 +52,33 @@ func kills(ctx context.Context, r *Round) error {
 	return a.EndWell(ctx, checkMax)
 }
 
-// anyKill injects one of the faults that are over at once.
+// moment waits for a moment of a fault: while the server is coming up, or some time
+// after it counts.
+func (a *Arena) moment(ctx context.Context) error {
+	if a.Round.Rng.IntN(3) > 0 {
+		if err := a.Panda.WaitReady(ctx); err != nil {
+			return a.reason(err)
+		}
+		rest(ctx, time.Duration(a.Round.Rng.Int64N(int64(1500*time.Millisecond))))
+	}
+	return a.Progress(ctx, a.Round.Rng.Int64N(30))
+}
+
+// anyKill injects one of the faults that are over at once: the first four are one
+// of each kind.
 func (a *Arena) anyKill(ctx context.Context, i int) error {
-	switch n := a.Round.Rng.IntN(10); {
-	case n < 5 || i == 0:
+	kind := i
+	if i > 3 {
+		kind = [10]int{0, 0, 0, 0, 0, 1, 1, 1, 2, 3}[a.Round.Rng.IntN(10)]
+	}
+	switch kind {
+	case 0:
 		return a.KillServer(ctx)
-	case n < 8 || i == 1:
+	case 1:
 		_, err := a.Panda.KillEngine(ctx, syscall.SIGKILL)
 		a.Round.Killed(faultEngineKilled)
-		return err
-	case n < 9 || i == 2:
+		return a.reason(err)
+	case 2:
 		return a.DrainServer(ctx)
 	default:
 		return a.PauseServer(ctx, time.Duration(a.Round.Rng.Int64N(int64(2*time.Second))))
