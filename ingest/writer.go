@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/agentik-os/panda/internal/invariant"
 	"github.com/agentik-os/panda/schemas"
 	"github.com/rs/zerolog"
 )
@@ -148,11 +149,11 @@ func (cfg WriterConfig) withDefaults() WriterConfig {
 
 // ErrLogBehind says that the log is not the one the ledger was written from: it
 // ends before the ledger's position, or was made anew. Nothing is written until a person has looked.
-var ErrLogBehind = errors.New("the log is not the one of the ledger")
+var ErrLogBehind = invariant.New(invariant.LogCoversLedger, "the log is not the one of the ledger")
 
 // ErrLogGap says that records are missing between the ledger's position and the
 // oldest one on the log.
-var ErrLogGap = errors.New("the log lost records before they were written")
+var ErrLogGap = invariant.New(invariant.LogHasNoGap, "the log lost records before they were written")
 
 // Writer turns the records of one shard into rows. One goroutine runs it; while
 // it inserts one range, a second reads and decodes the next.
