@@ -84,7 +84,7 @@ func (w *Writer) write(ctx context.Context, lease Lease, b batch) error {
 	}
 	w.head = Head{To: b.to, Epoch: w.head.Epoch, PriceRevision: row.PriceRevision, Keys: w.head.Keys + uint64(len(out.keys))}
 	w.book = book
-	w.cfg.OnCommit(out.accepted, b.from, b.to)
+	w.cfg.OnCommit(out.accepted, b.to)
 	w.cfg.Metrics.committed(row, w.cfg.Now().Sub(started), w.cfg.Now().Sub(b.lastAt))
 	return nil
 }

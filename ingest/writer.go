@@ -91,9 +91,9 @@ type WriterConfig struct {
 	Key []byte
 	// Acquire waits for the shard's lease.
 	Acquire func(ctx context.Context) (Lease, error)
-	// OnCommit is called after every commit, in order, with the rows it added
-	// and the range of the log it covers. It must not keep the slice.
-	OnCommit func(rows []schemas.Accepted, from, to uint64)
+	// OnCommit is called after every commit, in order, with the rows it added and
+	// the sequence up to which it counts. It must not keep the slice.
+	OnCommit func(rows []schemas.Accepted, to uint64)
 	// OnResume is called whenever the writer takes up at a position of the ledger,
 	// before any commit after it. Commits up to there may not have been reported:
 	// another writer made them, or the answer to one was lost. An error makes the
@@ -136,7 +136,7 @@ func (cfg WriterConfig) withDefaults() WriterConfig {
 		cfg.Now = time.Now
 	}
 	if cfg.OnCommit == nil {
-		cfg.OnCommit = func([]schemas.Accepted, uint64, uint64) {}
+		cfg.OnCommit = func([]schemas.Accepted, uint64) {}
 	}
 	if cfg.OnResume == nil {
 		cfg.OnResume = func(context.Context, uint64) error { return nil }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/agentik-os/panda/internal/invariant"
 	"github.com/agentik-os/panda/internal/warehouse"
 	"github.com/agentik-os/panda/schemas"
 	"github.com/rs/zerolog"
@@ -95,6 +96,9 @@ type Worker struct {
 	nudge chan struct{} // holds at most one nudge; Run takes it
 	// wanted holds a token while somebody waits for a position; Run takes it.
 	wanted chan struct{}
+	// passing is held by whoever replaces windows, so that a window that is made
+	// again is not written over by a pass that read its source before.
+	passing sync.Mutex
 
 	mu       sync.Mutex
 	position uint64        // of the newest pass this worker knows of
@@ -277,10 +281,15 @@ const idleRecordAfter = 24 * time.Hour
 // match ErrLedgerBroken, or what the warehouse returns; after any error the same
 // pass can be made again.
 func (w *Worker) Pass(ctx context.Context) (Pass, error) {
+	w.passing.Lock()
+	defer w.passing.Unlock()
 	started := w.cfg.Now()
 	last, err := readPosition(ctx, w.db, JobName)
 	if err != nil {
 		return Pass{}, err
+	}
+	if known := w.Position(); last.position < known {
+		return Pass{}, invariant.Broken(invariant.PositionGrows, "the rollups are at %d and were at %d before", last.position, known)
 	}
 	w.moveTo(last.position)
 	pass := Pass{From: last.position, Position: last.position}
@@ -304,14 +313,7 @@ func (w *Worker) Pass(ctx context.Context) (Pass, error) {
 		if err := w.recompute(ctx, b, last.position, upto); err != nil {
 			return pass, err
 		}
-		switch b.grain {
-		case schemas.GrainHour:
-			pass.Hours += b.windows
-		case schemas.GrainDay:
-			pass.Days += b.windows
-		case schemas.GrainMonth:
-			pass.Months += b.windows
-		}
+		pass.count(b)
 	}
 	pass.Position = upto
 	finished := w.cfg.Now()

@@ -29,6 +29,8 @@ const (
 	LedgerEqualsRaw Name = "ledger_equals_raw"
 	// KeysEqualRaw: every accepted event has its identity taken, every void one more.
 	KeysEqualRaw Name = "keys_equal_raw"
+	// FilesAreWhole: the engine can read every file of its tables as it was written.
+	FilesAreWhole Name = "files_are_whole"
 	// ReplayIsEqual: a range of the past that is judged again gets the same
 	// verdicts, prices and hash.
 	ReplayIsEqual Name = "replay_is_equal"
@@ -47,7 +49,7 @@ const (
 // Names returns all invariants in the order of the data.
 func Names() []Name {
 	return []Name{LogCoversLedger, LogHasNoGap, VerdictsAddUp, LedgerIsContiguous, LedgerEqualsRaw, KeysEqualRaw,
-		ReplayIsEqual, PositionGrows, WindowsEqualRaw, SettingsHold, ClockGoesOn}
+		FilesAreWhole, ReplayIsEqual, PositionGrows, WindowsEqualRaw, SettingsHold, ClockGoesOn}
 }
 
 // A Violation is a breach of an invariant. Each is its own identity for

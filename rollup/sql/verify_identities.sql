@@ -1,0 +1,11 @@
+-- How many identities the rows of usage_raw need, per part as in the statement for
+-- the ledger: each its own, and a void the one that says that its target is
+-- voided.
+SELECT
+    toUInt32(arrayCount(b -> b <= seq, {bounds:Array(UInt64)})) AS part,
+    count() + countIf(type = 'void') AS keys_needed
+FROM usage_raw FINAL
+WHERE seq >= {from:UInt64}
+    AND seq <= {upto:UInt64}
+GROUP BY part
+ORDER BY part
