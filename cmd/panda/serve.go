@@ -309,8 +309,8 @@ func (p *pipeline) openWarehouse(ctx context.Context) (err error) {
 		return err
 	}
 	p.store = ingest.NewTables(p.db)
-	p.live = aggregate.NewLive(aggregate.LiveConfig{Shard: shard}, p.db)
-	p.worker = rollup.New(rollup.Config{Shard: shard, Log: p.logger.With().Str("part", "rollup").Logger()}, p.db)
+	p.live = aggregate.NewLive(aggregate.LiveConfig{Shard: shard}, aggregate.NewLiveTables(p.db))
+	p.worker = rollup.New(rollup.Config{Shard: shard, Log: p.logger.With().Str("part", "rollup").Logger()}, rollup.NewTables(p.db))
 	p.reader = aggregate.NewReader(aggregate.ReaderConfig{Shard: shard, Live: p.live, Rollups: p.worker}, p.db)
 	p.verifier = rollup.NewVerifier(rollup.VerifyConfig{Shard: shard, Log: countedLog{p.log, p.signing}}, p.db)
 	if err := p.addJobs(); err != nil {
