@@ -10,19 +10,19 @@ import (
 // redo replaces the windows of some hours, and the days and months they lie in, as
 // of the rollups' present position. It is for windows whose source was mended
 // behind their back; a pass does not come back to them by itself.
-func (w *Worker) redo(ctx context.Context, dirty []dirtyHour) (Pass, error) {
+func (w *Worker) redo(ctx context.Context, dirty []DirtyHour) (Pass, error) {
 	w.passing.Lock()
 	defer w.passing.Unlock()
-	last, err := readPosition(ctx, w.db, JobName)
+	last, err := w.store.Position(ctx, JobName)
 	if err != nil {
 		return Pass{}, err
 	}
-	pass := Pass{From: last.position, Position: last.position}
+	pass := Pass{From: last.Position, Position: last.Position}
 	for _, b := range plan(dirty, w.cfg.WindowsMax) {
-		if err := w.recompute(ctx, b, 0, last.position); err != nil {
+		if err := w.recompute(ctx, &b, 0, last.Position); err != nil {
 			return pass, err
 		}
-		pass.count(b)
+		pass.count(&b)
 	}
 	return pass, nil
 }
@@ -37,13 +37,13 @@ func (w *Worker) redoRange(ctx context.Context, from, to uint64) (Pass, error) {
 }
 
 // count adds a batch that was recomputed.
-func (p *Pass) count(b batch) {
-	switch b.grain {
+func (p *Pass) count(b *Batch) {
+	switch b.Grain {
 	case schemas.GrainHour:
-		p.Hours += b.windows
+		p.Hours += b.Windows
 	case schemas.GrainDay:
-		p.Days += b.windows
+		p.Days += b.Windows
 	case schemas.GrainMonth:
-		p.Months += b.windows
+		p.Months += b.Windows
 	}
 }

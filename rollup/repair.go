@@ -164,11 +164,11 @@ func (r *Repairer) restore(ctx context.Context, ranges []Finding) (done []string
 
 // redoFound makes windows again that are not what their source adds up to.
 func (r *Repairer) redoFound(ctx context.Context, report *Report) (done []string, err error) {
-	var dirty []dirtyHour
+	var dirty []DirtyHour
 	for i := range report.Checks {
 		for _, f := range report.Checks[i].Findings {
 			if !f.Start.IsZero() {
-				dirty = append(dirty, dirtyHour{f.Tenant, f.Start.Unix()})
+				dirty = append(dirty, DirtyHour{f.Tenant, f.Start.Unix()})
 			}
 		}
 	}

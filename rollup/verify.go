@@ -225,7 +225,7 @@ func (v *Verifier) Verify(ctx context.Context, opts VerifyOptions, progress Prog
 		return Report{}, err
 	}
 	run := &verification{cfg: v.cfg, db: v.db, progress: progress, whole: whole}
-	run.report.Shard, run.report.RollupPosition = v.cfg.Shard, at.position
+	run.report.Shard, run.report.RollupPosition = v.cfg.Shard, at.Position
 
 	steps := []func(context.Context) (Check, error){
 		func(ctx context.Context) (Check, error) { return run.checkLedger(ctx, opts) },

@@ -96,8 +96,8 @@ func (p *pipeline) openWarehouse(ctx context.Context) (err error) {
 		return err
 	}
 	p.store = ingest.NewTables(p.db)
-	p.live = aggregate.NewLive(aggregate.LiveConfig{Shard: shard}, p.db)
-	p.worker = rollup.New(rollup.Config{Shard: shard, Log: p.logger.With().Str("part", "rollup").Logger()}, p.db)
+	p.live = aggregate.NewLive(aggregate.LiveConfig{Shard: shard}, aggregate.NewLiveTables(p.db))
+	p.worker = rollup.New(rollup.Config{Shard: shard, Log: p.logger.With().Str("part", "rollup").Logger()}, rollup.NewTables(p.db))
 	p.reader = aggregate.NewReader(aggregate.ReaderConfig{Shard: shard, Live: p.live, Rollups: p.worker}, p.db)
 	replayer := ingest.NewReplayer(ingest.ReplayerConfig{Shard: shard, Key: p.signing}, usageLog{log: p.log}, p.store, p.prices)
 	p.verifier = rollup.NewVerifier(rollup.VerifyConfig{
