@@ -171,6 +171,9 @@ func (a *Auditor) look(ctx context.Context, before uint64) (*verification, []Che
 	if first := run.ranges[0].from; before != 0 && first != before+1 {
 		return run, nil, fmt.Errorf("%w: after %d comes the range from %d", ErrLedgerBroken, before, first)
 	}
+	if !ledger.OK() {
+		return run, nil, ledger.Breach()
+	}
 	if v.cfg.Log != nil {
 		_, last, err := v.cfg.Log.Bounds(ctx)
 		if err != nil {

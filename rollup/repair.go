@@ -114,19 +114,24 @@ func (r *Repairer) mend(ctx context.Context, report *Report) (done []string, err
 }
 
 // short returns where the ranges begin whose rows or keys are not all there, in
-// order of the log.
+// order of the log. A range that has too much is not among them: writing it again
+// takes nothing away.
 func (r *Report) short(checks ...string) []Finding {
 	var found []Finding
+	tooMuch := map[uint64]bool{}
 	for i := range r.Checks {
 		if !slices.Contains(checks, r.Checks[i].Name) {
 			continue
 		}
 		for _, f := range r.Checks[i].Findings {
-			if f.From != 0 && f.Side != "ledger" {
+			if f.Side == "ledger" {
+				tooMuch[f.From] = true
+			} else if f.From != 0 {
 				found = append(found, f)
 			}
 		}
 	}
+	found = slices.DeleteFunc(found, func(f Finding) bool { return tooMuch[f.From] })
 	slices.SortFunc(found, func(a, b Finding) int { return cmp.Compare(a.From, b.From) })
 	return slices.CompactFunc(found, func(a, b Finding) bool { return a.From == b.From })
 }

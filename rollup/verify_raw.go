@@ -164,7 +164,7 @@ func (v *verification) rawSums(ctx context.Context, bounds []uint64, from, upto 
 
 // keySums returns how many identities usage_raw needs and how many are taken.
 func (v *verification) keySums(ctx context.Context, bounds []uint64, from, upto uint64) (needed, taken []sums, err error) {
-	scan := func(rows *warehouse.Rows, part *uint32, s *sums) error { return rows.Scan(part, &s.rows) }
+	scan := func(rows *warehouse.Rows, part *uint32, s *sums) error { return rows.Scan(part, &s.rows, &s.hash) }
 	if needed, err = v.account(ctx, "verify_identities", scan, bounds, from, upto); err != nil {
 		return nil, nil, err
 	}

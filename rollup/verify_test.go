@@ -37,14 +37,18 @@ func (l *memoryLog) Counts(_ context.Context, from, to uint64, each func(uint64,
 // verifyRanges is enough ranges that a difference is narrowed down twice.
 const verifyRanges = 150
 
+// verifyCall is the one event of range seq.
+func verifyCall(seq uint64) schemas.Accepted {
+	return call("t"+decimal(seq%3), seq, may.Add(time.Duration(seq)*11*time.Hour), "opus", int64(seq), int64(seq))
+}
+
 func verifyProject(t *testing.T) (*project, *memoryLog) {
 	t.Helper()
 	p := newProject(t)
 	log := &memoryLog{first: 1}
 	var all []schemas.Accepted
 	for seq := uint64(1); seq <= verifyRanges; seq++ {
-		a := call("t"+decimal(seq%3), seq, may.Add(time.Duration(seq)*11*time.Hour), "opus", int64(seq), int64(seq))
-		all = append(all, a)
+		all = append(all, verifyCall(seq))
 		log.events = append(log.events, 1)
 	}
 	all = append(all, void(all[0], verifyRanges+1))

@@ -35,30 +35,68 @@ func (p *pipeline) count(ctx context.Context) error {
 		}
 		err = p.openWarehouse(ctx)
 	}
-	if err == nil {
-		p.open.Store(true)
-		p.logger.Info().Msg("warehouse is open")
-		err = p.runStages(ctx)
+	for err == nil && ctx.Err() == nil {
+		err = p.countUntilBroken(ctx)
 	}
 	if ctx.Err() != nil {
 		return nil
 	}
-	// The doors stay open: what comes in is safe on the log, and is counted once a
-	// person has looked. A process that ended could not be asked why.
-	if !p.monitor.Halt(err) {
+	return err
+}
+
+// countUntilBroken counts until ctx ends, or until an invariant is broken and then
+// until somebody has mended it. It returns an error if counting ended otherwise.
+func (p *pipeline) countUntilBroken(ctx context.Context) error {
+	writer, err := p.newWriter(), p.catchUp(ctx)
+	if err == nil {
+		p.open.Store(true)
+		p.logger.Info().Msg("warehouse is open")
+		err = p.runStages(ctx, writer)
+	}
+	if ctx.Err() != nil || !p.monitor.Halt(err) {
 		return err
 	}
+	// The doors stay open: what comes in is safe on the log, and is counted when
+	// this is over. A process that ended could not be asked why.
 	p.logger.Error().Err(err).Str("invariant", string(invariant.Of(err))).
-		Msg("counting is halted; events are still taken in. Run panda verify --repair, then start again")
+		Msg("counting is halted; events are still taken in. Run panda verify --repair")
 	p.open.Store(true) // what is counted may be read
-	<-ctx.Done()
+	select {
+	case <-ctx.Done():
+	case <-p.mended:
+		p.monitor.Resume()
+		p.logger.Info().Msg("everything agrees again; counting goes on")
+	}
 	return nil
+}
+
+// catchUp holds the newest ranges against the ledger before anything is added to
+// them, because a key that a power cut took would let an event count twice; then
+// it makes the live totals.
+func (p *pipeline) catchUp(ctx context.Context) error {
+	const retryEvery = 500 * time.Millisecond
+	for {
+		err := p.auditor.Tail(ctx)
+		if err == nil {
+			err = p.live.Rebuild(ctx)
+		}
+		if !errors.Is(err, schemas.ErrUnavailable) {
+			return err
+		}
+		p.logger.Warn().Err(err).Msg("the engine is away; catch up again")
+		timer := time.NewTimer(retryEvery)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+	}
 }
 
 // runStages counts until ctx ends or a stage stops for a reason that does not
 // pass by itself.
-func (p *pipeline) runStages(ctx context.Context) error {
-	writer := p.writer()
+func (p *pipeline) runStages(ctx context.Context, writer *ingest.Writer) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return writer.Run(ctx) })
 	group.Go(func() error { return p.worker.Run(ctx) })
@@ -108,19 +146,11 @@ func (p *pipeline) openWarehouse(ctx context.Context) (err error) {
 		Log: p.logger.With().Str("part", "repair").Logger(),
 	}, p.verifier, p.worker)
 	p.auditor = rollup.NewAuditor(rollup.AuditConfig{}, p.repairer)
-	if err := p.addJobs(); err != nil {
-		return err
-	}
-	// A key that a power cut took would let an event count twice: the newest ranges
-	// are held against the ledger before anything is added to them.
-	if err := p.auditor.Tail(ctx); err != nil {
-		return err
-	}
-	return p.live.Rebuild(ctx)
+	return p.addJobs()
 }
 
-// writer returns the writer of the shard.
-func (p *pipeline) writer() *ingest.Writer {
+// newWriter returns a writer of the shard.
+func (p *pipeline) newWriter() *ingest.Writer {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
@@ -137,7 +167,7 @@ func (p *pipeline) writer() *ingest.Writer {
 		},
 		OnCommit: p.committed,
 		OnResume: p.resumed,
-		Metrics:  ingest.NewWriterMetrics(p.metrics),
+		Metrics:  p.writerMetrics,
 		Logger:   p.logger.With().Str("part", "writer").Logger(),
 	}, usageLog{log: p.log}, p.store, p.prices)
 }

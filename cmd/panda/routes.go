@@ -52,12 +52,24 @@ func (p *pipeline) stages() (*api.Stages, error) {
 			defer cancel()
 			_ = p.worker.WaitFor(waiting, p.live.Position().Seq) // what is left out is named
 			if repair {
-				return p.repairer.Repair(ctx, opts, nil)
+				return p.repair(ctx, opts)
 			}
 			report, err := p.verifier.Verify(ctx, opts, nil)
 			return rollup.Repair{Report: report}, err
 		},
 	}, nil
+}
+
+// repair mends what is broken and, if all is well then, lets the counting go on.
+func (p *pipeline) repair(ctx context.Context, opts rollup.VerifyOptions) (rollup.Repair, error) {
+	done, err := p.repairer.Repair(ctx, opts, nil)
+	if err == nil && done.Report.OK() && p.monitor.Halted() != nil {
+		select {
+		case p.mended <- struct{}{}:
+		default:
+		}
+	}
+	return done, err
 }
 
 // verifyWait is how long a verify waits for windows that are behind.

@@ -72,11 +72,13 @@ type pipeline struct {
 	verifier *rollup.Verifier
 	repairer *rollup.Repairer
 	auditor  *rollup.Auditor
-	// auditMetrics outlives an auditor whose warehouse had to be opened again.
-	auditMetrics *rollup.AuditMetrics
+	// These outlive a warehouse that had to be opened, or counting begun, again.
+	auditMetrics  *rollup.AuditMetrics
+	writerMetrics *ingest.WriterMetrics
 	// monitor remembers why the counting stopped, if it did.
 	monitor *invariant.Monitor
-	breach  chan error // a breach that a job found; holds one
+	breach  chan error    // a breach that a job found; holds one
+	mended  chan struct{} // a repair left nothing to find; holds one
 	// signing is the key of envelopes.
 	signing []byte
 	// known is closed once the registry is read, or will not be any more.
@@ -108,8 +110,9 @@ func startPipeline(ctx context.Context, cfg Config, logger zerolog.Logger) (_ *p
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
-	p := &pipeline{cfg: cfg, logger: logger, metrics: prometheus.NewRegistry(), ended: make(chan struct{}), known: make(chan struct{}), breach: make(chan error, 1)}
+	p := &pipeline{cfg: cfg, logger: logger, metrics: prometheus.NewRegistry(), ended: make(chan struct{}), known: make(chan struct{}), breach: make(chan error, 1), mended: make(chan struct{}, 1)}
 	p.monitor, p.auditMetrics = invariant.NewMonitor(p.metrics), rollup.NewAuditMetrics(p.metrics)
+	p.writerMetrics = ingest.NewWriterMetrics(p.metrics)
 	p.openKnown = sync.OnceFunc(func() { close(p.known) })
 	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	defer func() {

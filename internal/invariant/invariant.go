@@ -144,6 +144,14 @@ func (m *Monitor) Halt(err error) bool {
 	return true
 }
 
+// Resume forgets the breach that stopped the counting, because it is mended.
+func (m *Monitor) Resume() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.first = nil
+	m.halted.Set(0)
+}
+
 // Halted returns the breach that stopped the counting, nil while it goes on.
 func (m *Monitor) Halted() error {
 	if m == nil {

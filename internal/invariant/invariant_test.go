@@ -57,6 +57,10 @@ func TestMonitor(t *testing.T) {
 	if got := second.Error(); got != "verdicts_add_up is broken: range 7" {
 		t.Error(got)
 	}
+	m.Resume()
+	if m.Halted() != nil || value(t, reg, "panda_counting_halted", "") != 0 {
+		t.Errorf("after it was mended: %v", m.Halted())
+	}
 	m.Held(invariant.SettingsHold)
 	if got := value(t, reg, "panda_invariant_checks_total", "settings_hold"); got != 1 {
 		t.Errorf("checks %v", got)

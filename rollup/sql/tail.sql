@@ -1,6 +1,6 @@
 -- The position before the newest ranges: where the oldest of them begins, less
 -- one; 0 when the ledger is empty.
-SELECT if(count() = 0, 0, min(from_seq) - 1) AS before
+SELECT toUInt64(if(count() = 0, 0, min(from_seq) - 1)) AS before
 FROM
 (
     SELECT from_seq
