@@ -158,10 +158,14 @@ func (a *Arena) Acked() (n int64) {
 	return n
 }
 
+// ackMax is how long a panda that runs may acknowledge nothing, or too little, on a
+// machine that is busy with other things.
+const ackMax = 30 * time.Second
+
 // Progress waits until so many more batches are acknowledged by a panda that runs.
 func (a *Arena) Progress(ctx context.Context, more int64) error {
 	goal := a.Acked() + more
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithTimeout(ctx, ackMax)
 	defer cancel()
 	defer context.AfterFunc(a.loading, cancel)()
 	err := a.Panda.await(ctx, "acknowledgements", func() (bool, error) { return a.Acked() >= goal, nil })
