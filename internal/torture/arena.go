@@ -37,7 +37,7 @@ type ArenaConfig struct {
 	HTTP, NATS int
 	// Recorders are processes with ingest/client and a spool, for the first tenant.
 	Recorders int
-	// Readers look meanwhile; 0 takes two, below 0 is none.
+	// Readers look meanwhile; 0 takes four, below 0 is none.
 	Readers int
 	// EventsMax bounds the new events of a batch; 0 takes the loader's default.
 	EventsMax int
@@ -108,7 +108,7 @@ func (a *Arena) senders(cfg ArenaConfig) error {
 		}
 		a.recorders = append(a.recorders, rec)
 	}
-	for range orDefault(cfg.Readers, 2) {
+	for range orDefault(cfg.Readers, 4) {
 		a.readers = append(a.readers, &Reader{Panda: a.Panda, Tenants: a.Tenants, Rng: a.rng()})
 	}
 	r.mu.Lock()
