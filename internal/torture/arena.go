@@ -227,8 +227,7 @@ func (a *Arena) End(ctx context.Context, checkMax time.Duration) (*Verdict, erro
 			return &Verdict{}, err
 		}
 	}
-	a.Round.At("checks")
-	return Check(ctx, a.Panda, a.Tenants...)
+	return check(ctx, a.Panda, func(step string) { a.Round.At("%s", step) }, a.Tenants)
 }
 
 // EndWell is End for a round in which nothing may be wrong.
