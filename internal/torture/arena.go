@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -238,11 +237,3 @@ func (a *Arena) EndWell(ctx context.Context, checkMax time.Duration) error {
 
 // checkMax is how long a check of a usual round may take.
 const checkMax = 2 * time.Minute
-
-// remove removes a file that may not be there.
-func remove(path string) error {
-	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
-		return err
-	}
-	return nil
-}
