@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -58,9 +59,16 @@ func (w *Writer) write(ctx context.Context, lease Lease, b batch) error {
 			b.from, b.to, row.Events, row.Accepted, row.Duplicates, row.Conflicts, row.Quarantined)
 	}
 
-	// Order among these three does not matter: none of them counts before the
-	// ledger row is there, and a crash between them repeats them all.
+	// Order among these does not matter: none of them counts before the ledger row is
+	// there, and a crash between them repeats them all.
 	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		err := w.cfg.Claims.Put(groupCtx, Claim{Epoch: w.head.Epoch, From: b.from, To: b.to})
+		if errors.Is(err, schemas.ErrConflict) {
+			return fmt.Errorf("claim it: another writer took over: %w", schemas.ErrUnavailable)
+		}
+		return err
+	})
 	group.Go(func() error { return w.store.WriteRows(groupCtx, out.accepted) })
 	group.Go(func() error { return w.store.WriteKeys(groupCtx, out.keys) })
 	group.Go(func() error { return w.store.WriteRejects(groupCtx, out.conflicts, out.quarantined) })
@@ -73,7 +81,8 @@ func (w *Writer) write(ctx context.Context, lease Lease, b batch) error {
 
 	// THE COMMIT POINT. A crash before this insert repeats the range and writes
 	// exact copies; a crash after it costs nothing. If its answer is lost, lead
-	// reads the ledger and finds the row, or does not.
+	// reads the ledger and finds the row, or does not; if it arrives after that, it
+	// is the same row again, because the claim says where the range ends.
 	if err := w.store.Commit(ctx, row); err != nil {
 		return fmt.Errorf("commit range %d to %d: %w", b.from, b.to, err)
 	}

@@ -44,6 +44,27 @@ type Lease interface {
 	Release()
 }
 
+// A Claim is the range of the log that a writer is about to commit.
+type Claim struct {
+	Epoch    uint64 // of the log
+	From, To uint64
+}
+
+// Claims keeps the newest claim of a shard, for all writers.
+//
+// An insert into the ledger cannot be made to depend on the lease: it may arrive
+// late, after its writer gave it up or was paused beyond its lease. So where a
+// range ends is decided before, once, and whoever comes next keeps to it. Then a
+// commit that arrives late is the same row again.
+type Claims interface {
+	// Take returns the newest claim, the zero Claim if there never was one, and makes
+	// every Put of an earlier taker fail from now on.
+	Take(ctx context.Context) (Claim, error)
+	// Put replaces the claim. schemas.ErrConflict: somebody took it since Take. It is
+	// durable when Put returns nil.
+	Put(ctx context.Context, c Claim) error
+}
+
 // A Head is the position of a shard: the newest ledger row's.
 type Head struct {
 	To            uint64 // sequence of the last written record; 0 before any
@@ -91,6 +112,8 @@ type WriterConfig struct {
 	Key []byte
 	// Acquire waits for the shard's lease.
 	Acquire func(ctx context.Context) (Lease, error)
+	// Claims keeps the shard's claims.
+	Claims Claims
 	// OnCommit is called after every commit, in order, with the rows it added and
 	// the sequence up to which it counts. It must not keep the slice.
 	OnCommit func(rows []schemas.Accepted, to uint64)
@@ -168,6 +191,9 @@ type Writer struct {
 	filter *filter
 	book   *schemas.PriceBook
 	head   Head
+	// claim is where the next range has to end, because somebody may have committed
+	// it already without being heard; zero if it may end anywhere.
+	claim Claim
 	// The rows and keys of one range; the next one writes over them.
 	accepted []schemas.Accepted
 	keys     []NewKey
@@ -239,7 +265,7 @@ func (w *Writer) lead(ctx context.Context) error {
 	// waits in it and one is being judged.
 	batches := make(chan batch)
 	failed := make(chan error, 1)
-	go func() { failed <- w.decode(ctx, reader, w.head.To, batches) }()
+	go func() { failed <- w.decode(ctx, reader, w.head.To, w.claim.To, batches) }()
 	defer func() { cancel(); <-failed }() //nolint:errcheck // the reason to stop is known by then
 	for {
 		select {
@@ -262,6 +288,12 @@ func (w *Writer) lead(ctx context.Context) error {
 // resume reads the ledger's position and brings the filter and the price book
 // there.
 func (w *Writer) resume(ctx context.Context) error {
+	// First the claim: from here on nobody else can make one, so what is still under
+	// way to the ledger is at most the range of this one.
+	claim, err := w.cfg.Claims.Take(ctx)
+	if err != nil {
+		return fmt.Errorf("take over the claim: %w", err)
+	}
 	head, err := w.store.Head(ctx, w.cfg.Shard)
 	if err != nil {
 		return fmt.Errorf("read ledger: %w", err)
@@ -277,6 +309,9 @@ func (w *Writer) resume(ctx context.Context) error {
 		return fmt.Errorf("%w: the ledger is of epoch %d, the log of %d; restore the log or start a new data directory", ErrLogBehind, head.Epoch, epoch)
 	}
 	head.Epoch = epoch
+	if w.claim, err = follow(claim, head, last); err != nil {
+		return err
+	}
 	if err := w.loadKeys(ctx, head); err != nil {
 		return err
 	}
@@ -289,6 +324,19 @@ func (w *Writer) resume(ctx context.Context) error {
 		return fmt.Errorf("resume at %d: %w", head.To, err)
 	}
 	return nil
+}
+
+// follow returns the claim if it is on the range after head, and the zero Claim if
+// that range may end anywhere.
+func follow(c Claim, head Head, last uint64) (Claim, error) {
+	if c.Epoch != head.Epoch || c.From != head.To+1 {
+		return Claim{}, nil // it was committed, or is of another log
+	}
+	if last < c.To {
+		return Claim{}, fmt.Errorf("%w: the log ends at %d, and records up to %d were read from it; restore the log or start a new data directory",
+			ErrLogBehind, last, c.To)
+	}
+	return c, nil
 }
 
 // loadKeys brings the filter to the ledger's position. It knows every key up to

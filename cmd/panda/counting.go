@@ -165,6 +165,7 @@ func (p *pipeline) newWriter() *ingest.Writer {
 			}
 			return writerLease{lease}, nil
 		},
+		Claims:   &writerClaims{log: p.log, shard: shard},
 		OnCommit: p.committed,
 		OnResume: p.resumed,
 		Metrics:  p.writerMetrics,
