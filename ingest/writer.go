@@ -70,6 +70,9 @@ type Head struct {
 	To            uint64 // sequence of the last written record; 0 before any
 	Epoch         uint64 // of the log that sequence belongs to; 0 before any
 	PriceRevision uint32 // in force after it
+	// CommittedAt is when the newest row was written, by the clock of its writer;
+	// zero before any.
+	CommittedAt time.Time
 	// Keys is how many keys are stored, for the size of the filter. It may be
 	// more than the ledger says, by what an unfinished range left.
 	Keys uint64
@@ -124,6 +127,11 @@ type WriterConfig struct {
 	OnResume func(ctx context.Context, position uint64) error
 	// Now is the clock of ledger rows. It decides nothing.
 	Now func() time.Time
+	// ClockBackMax is how far the clock may be before the newest commit, an hour by
+	// default. Beyond, nothing is written: events that are right would be refused as
+	// coming from the future, and what is current would be sorted into a month that
+	// is over.
+	ClockBackMax time.Duration
 	// BatchRowsMax bounds the events of one range: 65,536 rows are one large part
 	// for ClickHouse and about 60 MB here.
 	BatchRowsMax int
@@ -154,6 +162,9 @@ func (cfg WriterConfig) withDefaults() WriterConfig {
 	}
 	if cfg.RetryMax == 0 {
 		cfg.RetryMax = 2 * time.Second
+	}
+	if cfg.ClockBackMax == 0 {
+		cfg.ClockBackMax = time.Hour
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -297,6 +308,10 @@ func (w *Writer) resume(ctx context.Context) error {
 	head, err := w.store.Head(ctx, w.cfg.Shard)
 	if err != nil {
 		return fmt.Errorf("read ledger: %w", err)
+	}
+	if now := w.cfg.Now(); now.Before(head.CommittedAt.Add(-w.cfg.ClockBackMax)) {
+		return invariant.Broken(invariant.ClockGoesOn, "the clock says %s, and the newest commit was at %s; set the clock, or start with --clock-back-max",
+			now.UTC().Format(time.RFC3339), head.CommittedAt.Format(time.RFC3339))
 	}
 	last, epoch, err := w.log.End(ctx)
 	if err != nil {

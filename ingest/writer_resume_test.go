@@ -1,13 +1,16 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
 	"testing/synctest"
+	"time"
 
+	"github.com/agentik-os/panda/internal/invariant"
 	"github.com/agentik-os/panda/schemas"
 )
 
@@ -129,6 +132,28 @@ func TestClaimOfAShortLog(t *testing.T) {
 		got, err := follow(c.claim, head, c.last)
 		if got != c.want || !errors.Is(err, c.err) {
 			t.Errorf("claim %v, log up to %d: %v, %v", c.claim, c.last, got, err)
+		}
+	}
+}
+
+// TestClockThatWentBack: a machine whose clock is set back by more than an hour
+// does not count, and says what to do.
+func TestClockThatWentBack(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC)
+	store := &memoryStore{fault: func(string) error { return nil }, ledger: []LedgerRow{{From: 1, To: 1, Epoch: 77, CommittedAt: at}}}
+	log := &memoryLog{}
+	log.append(schemas.PricesSubject(0), []byte("1"))
+	w := newTestWriter(t, log, store)
+	for _, c := range []struct {
+		now, most time.Duration
+		ok        bool
+	}{{-59 * time.Minute, 0, true}, {-61 * time.Minute, 0, false}, {-61 * time.Minute, 2 * time.Hour, true}, {400 * 24 * time.Hour, 0, true}} {
+		w.cfg.Now = func() time.Time { return at.Add(c.now) }
+		w.cfg.ClockBackMax = cmp.Or(c.most, time.Hour)
+		err := w.resume(t.Context())
+		if c.ok != (err == nil) || !c.ok && invariant.Of(err) != invariant.ClockGoesOn {
+			t.Errorf("the clock is off by %s, %s allowed: %v", c.now, w.cfg.ClockBackMax, err)
 		}
 	}
 }

@@ -82,7 +82,7 @@ func (s *memoryStore) Head(context.Context, uint32) (Head, error) {
 	h := Head{Keys: uint64(len(s.keys))}
 	for _, row := range s.ledger {
 		if row.To > h.To {
-			h.To, h.Epoch, h.PriceRevision = row.To, row.Epoch, row.PriceRevision
+			h.To, h.Epoch, h.PriceRevision, h.CommittedAt = row.To, row.Epoch, row.PriceRevision, row.CommittedAt
 		}
 	}
 	return h, nil

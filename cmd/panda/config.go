@@ -69,6 +69,9 @@ type Config struct {
 	EnvelopeKey string
 	// CommitEvery is the least time between two commits of the writer.
 	CommitEvery time.Duration
+	// ClockBackMax is how far the clock may be before the newest commit. Beyond,
+	// counting halts.
+	ClockBackMax time.Duration
 	// LagMax is how far the writer may fall behind before the gateway answers 503.
 	// A day by default: the log keeps what it acknowledged, whatever the writer
 	// does, so lag alone is no reason to refuse.
@@ -102,6 +105,7 @@ func (c *Config) settings(fs *pflag.FlagSet) {
 	fs.Int64Var(&c.EngineMemory, "engine-memory", c.EngineMemory, "memory limit of the ClickHouse engine in bytes")
 	fs.StringVar(&c.EnvelopeKey, "envelope-key", c.EnvelopeKey, "secret that signs batches on the log; the same on every node")
 	fs.DurationVar(&c.CommitEvery, "commit-every", c.CommitEvery, "least time between two commits of the writer")
+	fs.DurationVar(&c.ClockBackMax, "clock-back-max", c.ClockBackMax, "how far the clock may be before the newest commit; beyond, counting halts")
 	fs.DurationVar(&c.LagMax, "lag-max", c.LagMax, "how far the writer may fall behind before events are refused with 503")
 	fs.Int64Var(&c.DiskFreeMin, "disk-free-min", c.DiskFreeMin, "bytes of disk that stay free; below, events are refused with 503")
 	fs.StringVar(&c.LogLevel, "log-level", c.LogLevel, "trace, debug, info, warn or error")
@@ -119,6 +123,7 @@ func defaultConfig(getenv func(string) string) Config {
 		NATSReplicas: 3,
 		EngineMemory: 8 << 30,
 		CommitEvery:  100 * time.Millisecond,
+		ClockBackMax: time.Hour,
 		LagMax:       24 * time.Hour,
 		DiskFreeMin:  2 << 30,
 		LogLevel:     "info",

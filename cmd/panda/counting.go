@@ -157,7 +157,7 @@ func (p *pipeline) newWriter() *ingest.Writer {
 	}
 	holder := fmt.Sprintf("%s/%d", host, os.Getpid())
 	return ingest.NewWriter(ingest.WriterConfig{
-		Shard: shard, Key: p.signing, CommitEvery: p.cfg.CommitEvery,
+		Shard: shard, Key: p.signing, CommitEvery: p.cfg.CommitEvery, ClockBackMax: p.cfg.ClockBackMax,
 		Acquire: func(ctx context.Context) (ingest.Lease, error) {
 			lease, err := p.log.Acquire(ctx, fmt.Sprintf("writer-%d", shard), holder, writerLeaseTTL)
 			if err != nil {
