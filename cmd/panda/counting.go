@@ -198,7 +198,20 @@ func (p *pipeline) addJobs() error {
 	p.jobs = rollup.NewJobs(rollup.JobsConfig{
 		Lease: jobLease{p.log}, Log: p.logger.With().Str("part", "jobs").Logger(),
 	}, p.db)
-	return p.jobs.Add(rollup.Job{Name: "audit", Schedule: "17 * * * *", Run: p.auditAll})
+	return errors.Join(
+		p.jobs.Add(rollup.Job{Name: "audit", Schedule: "17 * * * *", Run: p.auditAll}),
+		p.jobs.Add(rollup.Job{Name: "trim", Schedule: "41 * * * *", Run: p.trim}),
+	)
+}
+
+// trim takes from the log what is old, counted, and held against the ledger.
+func (p *pipeline) trim(ctx context.Context) (string, error) {
+	audited, _ := p.auditor.Position()
+	first, err := p.log.Trim(ctx, schemas.StreamUsage, p.cfg.LogAge, audited)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("the log begins at %d", first), nil
 }
 
 // auditAll holds everything against everything, mends what can be mended, and
