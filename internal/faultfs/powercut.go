@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
 
@@ -23,15 +22,23 @@ func (v *volume) powerCut(rng *rand.Rand, cut Cut) (Loss, error) {
 	defer v.end()
 	var loss Loss
 	var failed error
-	// In the order of their numbers, so that a seed decides the same each time.
+	// In the order of their names, so that a seed decides the same each time.
 	// Content goes first: what was unlinked may come back with its own.
-	nodes := slices.SortedFunc(maps.Values(v.byKey), func(a, b *node) int { return cmp.Compare(a.id, b.id) })
-	for _, n := range nodes {
-		if !n.undo.changed() {
-			continue
+	var changed []*node
+	paths := map[*node]string{}
+	for _, n := range v.byKey {
+		// A file without a name is nowhere after the cut.
+		if n.undo.changed() && v.links(n)+n.trashed > 0 {
+			changed = append(changed, n)
+			paths[n] = v.path(n)
 		}
+	}
+	slices.SortFunc(changed, func(a, b *node) int {
+		return cmp.Or(cmp.Compare(paths[a], paths[b]), cmp.Compare(a.id, b.id))
+	})
+	for _, n := range changed {
 		if err := v.cutFile(n, rng, cut.Torn, &loss); err != nil {
-			failed = errors.Join(failed, fmt.Errorf("undo %s: %w", v.path(n), err))
+			failed = errors.Join(failed, fmt.Errorf("undo %s: %w", paths[n], err))
 		}
 	}
 	if err := v.journal.cut(rng, cut.Torn, &loss); err != nil {
