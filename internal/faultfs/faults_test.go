@@ -11,7 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	gosync "sync"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -75,7 +75,7 @@ func write(t *testing.T, f *os.File, text string) {
 	}
 }
 
-func sync(t *testing.T, f *os.File) {
+func fsync(t *testing.T, f *os.File) {
 	t.Helper()
 	if err := f.Sync(); err != nil {
 		t.Fatal(err)
@@ -94,7 +94,7 @@ func TestSyncedSurvivesAndUnsyncedDoesNot(t *testing.T) {
 	f, mnt := faultfstest.Mount(t, faultfs.Config{})
 	a := create(t, mnt+"/a", 0)
 	write(t, a, "synced")
-	sync(t, a)
+	fsync(t, a)
 	write(t, a, " and not")
 	b := create(t, mnt+"/b", unix.O_SYNC)
 	write(t, b, "by O_SYNC")
@@ -137,14 +137,14 @@ func TestSharedMapping(t *testing.T) {
 	for _, name := range []string{"synced", "unsynced"} {
 		a := create(t, mnt+"/"+name, 0)
 		write(t, a, strings.Repeat("o", 2*pageBytes))
-		sync(t, a)
+		fsync(t, a)
 		m, err := unix.Mmap(int(a.Fd()), 0, 2*pageBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 		if err != nil {
 			t.Fatal(err)
 		}
 		m[pageBytes] = 'n'
 		if name == "synced" {
-			sync(t, a)
+			fsync(t, a)
 		}
 		if err := unix.Munmap(m); err != nil {
 			t.Fatal(err)
@@ -165,7 +165,7 @@ func TestFailSync(t *testing.T) {
 		t.Fatalf("fsync: %v, want EIO", err)
 	}
 	wantFile(t, mnt+"/a.blk", "first ")
-	sync(t, a) // says all is well, as Linux does
+	fsync(t, a) // says all is well, as Linux does
 	if x.Bites() != 1 || f.Stats().SyncsFailed != 1 {
 		t.Errorf("%d bites", x.Bites())
 	}
@@ -181,7 +181,7 @@ func TestFailSync(t *testing.T) {
 	if _, err := b.WriteAt([]byte("A"), 0); err != nil { // dirties the page anew
 		t.Fatal(err)
 	}
-	sync(t, b)
+	fsync(t, b)
 	c := create(t, mnt+"/c.blk", unix.O_DSYNC)
 	z := f.FailSync(faultfs.Under("nowhere"), syscall.EIO, 0)
 	write(t, c, "durable")
@@ -207,7 +207,7 @@ func TestSlowSync(t *testing.T) {
 	const d = 80 * time.Millisecond
 	x := f.SlowSync(faultfs.Any, d)
 	start := time.Now()
-	sync(t, a)
+	fsync(t, a)
 	if took := time.Since(start); took < d || x.Bites() != 1 {
 		t.Errorf("fsync took %s, want at least %s; %d bites", took, d, x.Bites())
 	}
@@ -292,7 +292,7 @@ func TestCapacity(t *testing.T) {
 	if err := a.Close(); err != nil {
 		t.Fatal(err)
 	}
-	sync(t, b)
+	fsync(t, b)
 	await(t, "space given back", func() bool { return f.Stats().UsedBytes == pageBytes })
 	cut(t, f, faultfs.Cut{})
 	if got := f.Stats().UsedBytes; got != pageBytes {
@@ -319,7 +319,7 @@ func TestFlipBit(t *testing.T) {
 	if _, _, err := f.FlipRandomBit(rng(t), faultfs.Any); err == nil {
 		t.Error("damaged a page that is not on the disk yet")
 	}
-	sync(t, a)
+	fsync(t, a)
 	buf := make([]byte, 3*pageBytes)
 	if _, err := a.ReadAt(buf, 0); err != nil { // now the kernel has it
 		t.Fatal(err)
@@ -351,7 +351,7 @@ func TestHookKillsBeforeRename(t *testing.T) {
 	f, mnt := faultfstest.Mount(t, faultfs.Config{})
 	child := exec.Command(os.Args[0])
 	child.Env = append(os.Environ(), childEnv+"="+mnt)
-	var mu gosync.Mutex
+	var mu sync.Mutex
 	var seen []faultfs.Op
 	f.OnOp(func(op faultfs.Op) syscall.Errno {
 		mu.Lock()

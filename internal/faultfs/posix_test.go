@@ -119,7 +119,7 @@ func unlinked(t *testing.T, dir string) {
 	a := create(t, dir+"/a", 0)
 	must(t, os.Remove(dir+"/a"))
 	write(t, a, "still")
-	sync(t, a)
+	fsync(t, a)
 	got, err := os.ReadFile(fmt.Sprintf("/proc/self/fd/%d", a.Fd()))
 	if err != nil || string(got) != "still" {
 		t.Errorf("an unlinked file holds %q, %v", got, err)
@@ -247,7 +247,7 @@ func TestStrictDirectories(t *testing.T) {
 	must(t, os.MkdirAll(mnt+"/x/y", 0o700))
 	c := create(t, mnt+"/x/y/c", 0)
 	write(t, c, "c")
-	sync(t, c)
+	fsync(t, c)
 	cut(t, f, faultfs.Cut{})
 	wantFile(t, mnt+"/x/y/c", "c")
 	// A replaced file is what it was, unless the directory was fsynced.
