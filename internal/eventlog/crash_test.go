@@ -35,6 +35,7 @@ type child struct {
 	Role string // "append", "lazy" or "serve"
 	Dir  string
 	From int // the first number that "append" and "lazy" append
+	Pad  int // a number is padded with spaces to so many bytes
 	// For "serve":
 	Name, Routes      string
 	Port, ClusterPort int
@@ -71,7 +72,7 @@ func (c child) run() error {
 		defer close(futures)
 		for i := c.From; ; i++ {
 			f, err := log.AppendAsync(context.Background(), eventlog.Message{
-				Subject: "envelope.0.acme", ID: strconv.Itoa(i), Data: []byte(strconv.Itoa(i)),
+				Subject: "envelope.0.acme", ID: strconv.Itoa(i), Data: fmt.Appendf(nil, "%-*d", c.Pad, i),
 			})
 			if err != nil {
 				return

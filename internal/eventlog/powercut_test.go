@@ -5,7 +5,6 @@ package eventlog_test
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -17,6 +16,9 @@ import (
 	"github.com/agentik-os/panda/schemas"
 )
 
+// messageBytes makes the store begin a new block file every 40 messages or so.
+const messageBytes = 200 << 10
+
 // What was acknowledged survives the loss of power, on a disk that keeps nothing
 // it was not told to fsync and tears what it happens to keep. The same appends
 // through a server that fsyncs lazily do not, or the test would prove nothing.
@@ -25,6 +27,7 @@ func TestPowerCut(t *testing.T) {
 		for _, torn := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/torn=%v", mode, torn), func(t *testing.T) {
 				disk := newCutDisk(t, mode)
+				disk.pad = messageBytes
 				for seed := range uint64(3) {
 					acked, there, err := disk.cut(t, "append", seed, torn)
 					if err != nil {
@@ -52,6 +55,7 @@ type cutDisk struct {
 	fs   *faultfs.FS
 	dir  string
 	next int // number to append next
+	pad  int // bytes of a message
 }
 
 func newCutDisk(t *testing.T, mode faultfs.Mode) *cutDisk {
@@ -67,8 +71,8 @@ func newCutDisk(t *testing.T, mode faultfs.Mode) *cutDisk {
 func (d *cutDisk) cut(t *testing.T, role string, seed uint64, torn bool) (acked, there int, err error) {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 1))
-	enough := d.next + 100 + rng.IntN(200)
-	cmd, out := child{Role: role, Dir: d.dir, From: d.next}.start(t)
+	enough := d.next + 50 + rng.IntN(100)
+	cmd, out := child{Role: role, Dir: d.dir, From: d.next, Pad: d.pad}.start(t)
 	var loss faultfs.Loss
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		seq, err := strconv.Atoi(lines.Text())
@@ -124,8 +128,8 @@ func (d *cutDisk) holds(t *testing.T) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		if want := strconv.AppendUint(nil, seq-1, 10); !bytes.Equal(rec.Data, want) {
-			return 0, errors.New("position " + strconv.FormatUint(seq, 10) + " holds " + strconv.Quote(string(rec.Data)))
+		if want := fmt.Appendf(nil, "%-*d", d.pad, seq-1); !bytes.Equal(rec.Data, want) {
+			return 0, fmt.Errorf("position %d holds %d bytes, %.20q, want %d, %.20q", seq, len(rec.Data), rec.Data, len(want), want)
 		}
 	}
 	return int(state.Last), nil

@@ -109,7 +109,7 @@ func (v *volume) FsyncDir(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status 
 		v.fs.count.failed.Add(1)
 		return fuse.Status(x.err)
 	}
-	v.journal.synced(v.find(in.NodeId))
+	v.journal.synced(v.find(in.NodeId), false)
 	v.fs.count.dirSyncs.Add(1)
 	return fuse.OK
 }

@@ -24,10 +24,14 @@
 //
 // Names (create, link, rename, unlink, mkdir, rmdir) have two models:
 //
-//   - Journaled, the default, is ext4 with data=ordered: changes of names are
-//     durable in the order they were made. An fsync of any file or directory commits
-//     all before it, and so does the passing of CommitEvery (the commit interval,
-//     5 s). At a cut without Torn all survive; with Torn a random prefix does.
+//   - Journaled, the default, is ext4 with data=ordered, and XFS: changes of names
+//     are durable in the order they were made. An fsync writes the journal up to the
+//     last change that has to do with the file or directory: one that made, linked,
+//     moved or unlinked it, or an entry of it; and up to its end if the file's size
+//     has changed. (Both commit more, the rest of the running transaction; nobody may
+//     count on that.) So does the passing of CommitEvery (ext4's commit interval,
+//     5 s). At a cut without Torn all changes survive; with Torn those that are
+//     durable and a random prefix of the others.
 //   - Strict is what POSIX promises: a change of names is durable once its
 //     directory was fsynced. As in ext4's ext4_sync_parent (fs/ext4/fsync.c), the
 //     fsync of a file just created covers its entry, and those of directories

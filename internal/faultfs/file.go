@@ -329,6 +329,7 @@ func (v *volume) sync(op Op, n *node) fuse.Status {
 	}
 	var st unix.Stat_t
 	err := unix.Fstat(n.fd, &st)
+	resized := n.undo.changed() && (st.Size != n.undo.size || n.undo.low < n.undo.size)
 	if err == nil {
 		n.undo.synced(st.Size)
 	}
@@ -338,7 +339,7 @@ func (v *volume) sync(op Op, n *node) fuse.Status {
 	}
 	v.ns.Lock()
 	defer v.ns.Unlock()
-	v.journal.synced(n)
+	v.journal.synced(n, resized)
 	v.fs.count.syncs.Add(1)
 	return fuse.OK
 }

@@ -164,12 +164,13 @@ type Cut struct {
 
 // Loss is what a power cut took.
 type Loss struct {
-	Files       int   // files that had unsynced data
-	PagesLost   int   // unsynced pages that the disk does not have
-	PagesKept   int   // unsynced pages that happened to be written
-	PagesTorn   int   // of those kept, the ones that are new up to a sector and old after it
-	BytesCut    int64 // by which files got shorter
-	NamesUndone int   // creates, renames, links and unlinks that did not happen
+	Files       int      // files that had unsynced data
+	PagesLost   int      // unsynced pages that the disk does not have
+	PagesKept   int      // unsynced pages that happened to be written
+	PagesTorn   int      // of those kept, the ones that are new up to a sector and old after it
+	BytesCut    int64    // by which files got shorter
+	NamesUndone int      // creates, renames, links and unlinks that did not happen
+	Names       []string // which, the last one first
 }
 
 // PowerCut ends the mount as a power cut does: operations under way end, all later

@@ -5,6 +5,7 @@ package faultfs
 import (
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -23,8 +24,10 @@ type journal struct {
 
 // change is one change of names.
 type change struct {
+	what   string  // for reports
 	dirs   []*node // the directories whose entries it changes
-	made   *node   // what it created
+	node   *node   // what got another name
+	made   bool    // it was created by that
 	undo   func() error
 	gone   *node  // what lost a name
 	buried string // where in the trash it is
@@ -40,9 +43,9 @@ func (j *journal) add(c *change) {
 	for _, d := range c.dirs {
 		d.refs++
 	}
-	if c.made != nil {
-		c.made.fresh = true
-		c.made.refs++
+	if c.node != nil {
+		c.node.fresh = c.node.fresh || c.made
+		c.node.refs++
 	}
 	if c.gone != nil {
 		c.gone.refs++
@@ -54,7 +57,7 @@ func (j *journal) add(c *change) {
 // age commits what is old, as a journal does by itself.
 func (j *journal) age() {
 	if cfg := j.volume.fs.cfg; cfg.Mode == Journaled && len(j.ops) > 0 && time.Since(j.first) >= cfg.CommitEvery {
-		j.commitAll()
+		j.commitFirst(len(j.ops))
 	}
 }
 
@@ -70,12 +73,22 @@ func (j *journal) exhume(buried string, dir *node, base string) error {
 	return unix.Renameat(j.trash, buried, dir.fd, base)
 }
 
-// synced says that a file or directory was fsynced.
-func (j *journal) synced(n *node) {
-	if j.volume.fs.cfg.Mode == Journaled {
-		j.commitAll()
+// synced says that a file or directory was fsynced. resized says that its size
+// was not what the disk had.
+func (j *journal) synced(n *node, resized bool) {
+	if j.volume.fs.cfg.Mode == Strict {
+		j.syncedStrict(n)
 		return
 	}
+	// A new size is a record of its own at the end of the journal. Otherwise it is
+	// written up to the last one that has to do with the file.
+	upTo := len(j.ops)
+	for ; !resized && upTo > 0 && !j.ops[upTo-1].touches(n); upTo-- {
+	}
+	j.commitFirst(upTo)
+}
+
+func (j *journal) syncedStrict(n *node) {
 	if n.mode&unix.S_IFMT == unix.S_IFDIR {
 		j.commitDir(n)
 	}
@@ -85,9 +98,15 @@ func (j *journal) synced(n *node) {
 	}
 }
 
-func (j *journal) commitAll() {
-	ops := j.ops
-	j.ops = nil
+// touches reports whether a change is one of a file's or a directory's own.
+func (c *change) touches(n *node) bool {
+	return c.node == n || c.gone == n || slices.Contains(c.dirs, n)
+}
+
+func (j *journal) commitFirst(count int) {
+	ops := j.ops[:count]
+	j.ops = slices.Clone(j.ops[count:])
+	j.first = time.Now()
 	for _, c := range ops {
 		j.commit(c)
 	}
@@ -137,10 +156,10 @@ func (j *journal) commit(c *change) {
 		j.volume.free(c.gone)
 		j.volume.drop(c.gone)
 	}
-	if c.made != nil {
-		c.made.fresh = false
-		c.made.refs--
-		j.volume.drop(c.made)
+	if c.node != nil {
+		c.node.fresh = c.node.fresh && !c.made
+		c.node.refs--
+		j.volume.drop(c.node)
 	}
 	for _, d := range c.dirs {
 		d.refs--
@@ -163,6 +182,7 @@ func (j *journal) cut(rng *rand.Rand, torn bool, loss *Loss) error {
 			return err
 		}
 		loss.NamesUndone++
+		loss.Names = append(loss.Names, j.ops[i].what)
 	}
 	return nil
 }

@@ -43,9 +43,10 @@ func (v *volume) made(dir *node, base string, in *fuse.InHeader, make func(dir *
 	if err != nil {
 		return nil, err
 	}
-	c := &change{dirs: []*node{dir}, undo: func() error { return removeAll(dir, base) }}
+	c := &change{what: "create " + v.join(dir, base), dirs: []*node{dir}, undo: func() error { return removeAll(dir, base) }}
+	c.node = n
 	if in != nil {
-		c.made = n
+		c.made = true
 		if in.Uid != 0 || in.Gid != 0 {
 			if err := unix.Fchownat(n.fd, "", int(in.Uid), int(in.Gid), unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW); err != nil {
 				return nil, err
@@ -162,7 +163,7 @@ func (v *volume) remove(cancel <-chan struct{}, in *fuse.InHeader, base string) 
 // bury moves an entry to the trash. What it returns is for the journal, after
 // what belongs to the same change was added. ns is held.
 func (v *volume) bury(n, dir *node, base string) (*change, error) {
-	c := &change{dirs: []*node{dir}, gone: n, isDir: n.mode&unix.S_IFMT == unix.S_IFDIR}
+	c := &change{what: "unlink " + v.join(dir, base), dirs: []*node{dir}, gone: n, isDir: n.mode&unix.S_IFMT == unix.S_IFDIR}
 	if c.isDir {
 		if err := empty(n); err != nil {
 			return nil, err
@@ -243,7 +244,8 @@ func (v *volume) rename(dir *node, base string, newDir *node, newBase string, fl
 	if err := unix.Renameat(dir.fd, base, newDir.fd, newBase); err != nil {
 		return errors.Join(err, restore())
 	}
-	c.dirs = append(c.dirs, dir, newDir)
+	c.what = "rename " + v.join(dir, base) + " to " + v.join(newDir, newBase)
+	c.dirs, c.node = append(c.dirs, dir, newDir), n
 	c.undo = func() error {
 		return errors.Join(unix.Renameat(newDir.fd, newBase, dir.fd, base), restore())
 	}
@@ -268,6 +270,7 @@ func (v *volume) exchange(n, dir *node, base string, old, newDir *node, newBase 
 	v.named(old, dir, base)
 	v.unnamed(n, dir, base)
 	v.unnamed(old, newDir, newBase)
-	v.journal.add(&change{dirs: []*node{dir, newDir}, undo: swap})
+	what := "exchange " + v.join(dir, base) + " and " + v.join(newDir, newBase)
+	v.journal.add(&change{what: what, dirs: []*node{dir, newDir}, undo: swap})
 	return nil
 }

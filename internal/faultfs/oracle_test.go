@@ -123,6 +123,7 @@ func differ(a, b []byte) int {
 type change struct {
 	set   map[string]int // -1 removes
 	dirs  []string
+	files []int // whose entries these are
 	saved bool
 }
 
@@ -138,7 +139,9 @@ type oracle struct {
 
 func (o *oracle) change(c *change) {
 	for p, id := range c.set {
+		c.files = append(c.files, id)
 		if old, ok := o.names[p]; ok {
+			c.files = append(c.files, old)
 			o.order[old] = slices.DeleteFunc(o.order[old], func(s string) bool { return s == p })
 		}
 		if id < 0 {
@@ -156,9 +159,7 @@ func (o *oracle) change(c *change) {
 // of its directories.
 func (o *oracle) syncedDir(dir string) {
 	if !o.strict {
-		for _, c := range o.changes {
-			c.saved = true
-		}
+		o.journaled(func(c *change) bool { return slices.Contains(c.dirs, dir) })
 		return
 	}
 	for _, c := range o.changes {
@@ -177,14 +178,26 @@ func (o *oracle) syncedDir(dir string) {
 	}
 }
 
+// journaled marks all changes up to the last that concerns an fsync.
+func (o *oracle) journaled(concerns func(*change) bool) {
+	for i, c := range o.changes {
+		if concerns(c) {
+			for _, c := range o.changes[:i+1] {
+				c.saved = true
+			}
+		}
+	}
+}
+
 func (o *oracle) syncedFile(id int, fails bool) {
 	c := o.files[id]
+	resized := len(c.cur) != len(c.dur) || c.low < len(c.dur)
 	c.sync(fails)
 	if fails {
 		return
 	}
 	if !o.strict {
-		o.syncedDir("")
+		o.journaled(func(at *change) bool { return resized || slices.Contains(at.files, id) })
 	} else if c.made != nil && !c.made.saved && len(o.order[id]) > 0 {
 		o.syncedDir(path.Dir(o.order[id][0]))
 	}

@@ -321,10 +321,16 @@ func (v *volume) pathOf(id uint64, base string) string {
 		return base
 	case base == "":
 		return v.path(n)
-	case n == v.root:
+	}
+	return v.join(n, base)
+}
+
+// join is the path of an entry of a directory. ns is held.
+func (v *volume) join(dir *node, base string) string {
+	if dir == v.root {
 		return base
 	}
-	return v.path(n) + "/" + base
+	return v.path(dir) + "/" + base
 }
 
 // self is the way to open what an O_PATH descriptor stands for.
