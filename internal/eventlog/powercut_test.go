@@ -16,8 +16,8 @@ import (
 	"github.com/agentik-os/panda/schemas"
 )
 
-// messageBytes makes the store begin a new block file every 40 messages or so.
-const messageBytes = 200 << 10
+// messageBytes makes the store begin a new block file of 8 MiB in each run.
+const messageBytes = 40 << 10
 
 // What was acknowledged survives the loss of power, on a disk that keeps nothing
 // it was not told to fsync and tears what it happens to keep. The same appends
@@ -86,8 +86,8 @@ func (d *cutDisk) cut(t *testing.T, role string, seed uint64, torn bool) (acked,
 			if loss, err = d.fs.PowerCut(rng, faultfs.Cut{Torn: torn}); err != nil {
 				t.Fatal(err)
 			}
-			t.Logf("before the cut: %d writes, %d fsyncs, %d files with %d pages unsynced; lost: %+v",
-				before.Writes, before.Syncs, before.FilesUnsynced, before.PagesUnsynced, loss)
+			t.Logf("before the cut: %d writes, %d fsyncs, %d files with %d pages unsynced; lost: %d pages of %d files, %d names",
+				before.Writes, before.Syncs, before.FilesUnsynced, before.PagesUnsynced, loss.PagesLost, loss.Files, loss.NamesUndone)
 			_ = cmd.Process.Kill()
 		}
 	}
