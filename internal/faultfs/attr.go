@@ -33,7 +33,7 @@ func (v *volume) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fuse.A
 			return status(err)
 		}
 		err = v.truncate(n, backing(fd), int64(size))
-		unix.Close(fd)
+		closeFD(fd)
 		if err != nil {
 			return status(err)
 		}

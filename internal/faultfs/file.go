@@ -3,6 +3,7 @@
 package faultfs
 
 import (
+	"errors"
 	"io"
 	"sync"
 	"syscall"
@@ -24,7 +25,7 @@ type handle struct {
 
 func (h *handle) close() {
 	if h.fd >= 0 {
-		unix.Close(h.fd)
+		closeFD(h.fd)
 	}
 }
 
@@ -153,10 +154,10 @@ func (v *volume) Create(cancel <-chan struct{}, in *fuse.CreateIn, base string, 
 		if err != nil {
 			return err
 		}
-		defer unix.Close(fd)
+		defer closeFD(fd)
 		return unix.Fchmod(fd, in.Mode&0o7777)
 	})
-	if err == unix.EEXIST && in.Flags&unix.O_EXCL == 0 {
+	if errors.Is(err, unix.EEXIST) && in.Flags&unix.O_EXCL == 0 {
 		n, err = v.child(dir, base)
 	}
 	if err != nil {
@@ -209,7 +210,7 @@ func (v *volume) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.Read
 	defer v.leave()
 	v.fs.count.reads.Add(1)
 	n, err := backing(v.handle(in.Fh).fd).ReadAt(buf, int64(in.Offset))
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, status(err)
 	}
 	return fuse.ReadResultData(buf[:n]), fuse.OK
@@ -377,3 +378,7 @@ func (v *volume) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status {
 	}
 	return fuse.OK
 }
+
+// closeFD closes a descriptor of the backing directory. Nothing is buffered in
+// one, so there is nothing to lose and nobody to tell.
+func closeFD(fd int) { _ = unix.Close(fd) }

@@ -52,7 +52,7 @@ func (v *volume) cutFile(n *node, rng *rand.Rand, torn bool, loss *Loss) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer closeFD(fd)
 	size, err := backing(fd).size()
 	if err != nil {
 		return err

@@ -120,7 +120,7 @@ func newVolume(f *FS) (*volume, error) {
 		v.root, err = v.adopt(fd)
 	}
 	if err != nil {
-		unix.Close(v.journal.trash)
+		closeFD(v.journal.trash)
 		return nil, err
 	}
 	v.root.lookups = 1
@@ -187,12 +187,12 @@ func (v *volume) end() {
 	v.dead = true
 	close(v.ended)
 	for _, n := range v.byKey {
-		unix.Close(n.fd)
+		closeFD(n.fd)
 	}
 	for _, h := range v.handles {
 		h.close()
 	}
-	unix.Close(v.journal.trash)
+	closeFD(v.journal.trash)
 }
 
 // adopt returns the node of an O_PATH descriptor, which it takes over. ns is held,
@@ -200,12 +200,12 @@ func (v *volume) end() {
 func (v *volume) adopt(fd int) (*node, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		unix.Close(fd)
+		closeFD(fd)
 		return nil, err
 	}
 	key := nodeKey{st.Dev, st.Ino}
 	if n := v.byKey[key]; n != nil {
-		unix.Close(fd)
+		closeFD(fd)
 		return n, nil
 	}
 	n := &node{id: v.nextID, key: key, fd: fd, mode: st.Mode}
@@ -243,7 +243,7 @@ func (v *volume) drop(n *node) {
 	}
 	delete(v.byID, n.id)
 	delete(v.byKey, n.key)
-	unix.Close(n.fd)
+	closeFD(n.fd)
 	for _, at := range n.names {
 		at.dir.refs--
 		v.drop(at.dir)
