@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/agentik-os/panda/internal/failpoint"
 	"github.com/agentik-os/panda/internal/invariant"
 	"github.com/agentik-os/panda/schemas"
 	"github.com/rs/zerolog"
@@ -292,6 +293,7 @@ func (w *Worker) Pass(ctx context.Context) (Pass, error) {
 		if err := w.recompute(ctx, &b, last.Position, upto); err != nil {
 			return pass, err
 		}
+		hitRollup(b.Grain)
 		pass.count(&b)
 	}
 	pass.Position = upto
@@ -301,6 +303,7 @@ func (w *Worker) Pass(ctx context.Context) (Pass, error) {
 	if !finished.After(last.Finished) {
 		finished = last.Finished.Add(time.Millisecond)
 	}
+	failpoint.Hit(failpoint.RollupBeforeRecord)
 	err = w.store.Record(ctx, Run{
 		Job: JobName, Started: started, Finished: finished, Outcome: OutcomeOK,
 		Position: upto, Rows: uint64(pass.Windows()),
@@ -310,6 +313,17 @@ func (w *Worker) Pass(ctx context.Context) (Pass, error) {
 	}
 	w.moveTo(upto)
 	return pass, nil
+}
+
+// hitRollup marks that windows of a grain are recomputed; the order is from hours to
+// months.
+func hitRollup(g schemas.Grain) {
+	switch g {
+	case schemas.GrainHour:
+		failpoint.Hit(failpoint.RollupHours)
+	case schemas.GrainDay:
+		failpoint.Hit(failpoint.RollupDays)
+	}
 }
 
 // dirty returns the hours that the ledger names in (after, upto], each once.

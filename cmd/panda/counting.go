@@ -10,6 +10,7 @@ import (
 
 	"github.com/agentik-os/panda/aggregate"
 	"github.com/agentik-os/panda/ingest"
+	"github.com/agentik-os/panda/internal/failpoint"
 	"github.com/agentik-os/panda/internal/invariant"
 	"github.com/agentik-os/panda/internal/warehouse"
 	"github.com/agentik-os/panda/rollup"
@@ -199,8 +200,8 @@ func (p *pipeline) addJobs() error {
 		Lease: jobLease{p.log}, Log: p.logger.With().Str("part", "jobs").Logger(),
 	}, p.db)
 	return errors.Join(
-		p.jobs.Add(rollup.Job{Name: "audit", Schedule: "17 * * * *", Run: p.auditAll}),
-		p.jobs.Add(rollup.Job{Name: "trim", Schedule: "41 * * * *", Run: p.trim}),
+		p.jobs.Add(rollup.Job{Name: "audit", Schedule: failpoint.Schedule("17 * * * *"), Run: p.auditAll}),
+		p.jobs.Add(rollup.Job{Name: "trim", Schedule: failpoint.Schedule("41 * * * *"), Run: p.trim}),
 	)
 }
 
