@@ -311,14 +311,16 @@ func (s *sim) run() {
 		s.worldMoves()
 		s.leases.tick()
 		s.supervise()
-		if s.violation == "" && s.phase != halting && s.permille("look", fmt.Sprint(s.steps)) < s.cfg.shape.lookPermille {
+		if s.readerComes && s.violation == "" && s.phase != halting {
 			s.look()
 		}
+		s.readerComes = false
 		if s.done() {
 			return
 		}
 		if o := s.choose(); o != nil {
 			s.execute(o)
+			s.readerComes = s.permille(o.name, "look") < s.cfg.shape.lookPermille
 			continue
 		}
 		s.idle()

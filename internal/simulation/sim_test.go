@@ -95,7 +95,7 @@ type sim struct {
 	rarePaths                    map[string]int
 	steps, lines, looks          int
 	violation                    string
-	calm                         bool
+	calm, readerComes            bool
 	phase                        phase
 	phaseSince                   time.Time
 	storeDownUntil, logDownUntil time.Time
