@@ -93,7 +93,7 @@ func (s *sim) lookAtRaw(head uint64) {
 		delete(stored, c.place)
 		have := &sums{}
 		have.addRow(&r)
-		if r.Tenant != c.tenant || r.Event.ID != c.id || r.Event.Time != c.fact.time || r.Event.Department != c.dept ||
+		if r.Tenant != c.tenant || r.Event.ID != c.id || r.Event.Time != c.time || r.Event.Department != c.dept ||
 			r.Priced != c.priced || have.text() != c.text() {
 			s.fail("event %s of %s at %d: stored is %+v, the oracle has %s", c.id, c.tenant, c.seq, r, c.text())
 			return
@@ -145,6 +145,16 @@ func (s *sim) lookAtLive(n *node) {
 					return
 				}
 			}
+		}
+	}
+	for _, tenant := range tenants {
+		levels, asOf, _ := n.live.Levels(tenant)
+		newest, ok := s.oracle.level(tenant, asOf.Seq)
+		// A clock that went forward forgets old levels; what is there is the newest.
+		if len(levels) > 0 && (!ok || levels[0].Value != newest.level || levels[0].Seq != newest.seq) ||
+			len(levels) == 0 && ok && !n.shifted && newest.time >= s.began.AddDate(0, -1, 0).UnixMilli() {
+			s.fail("levels of %s as of %d on %s are %+v, the oracle has %d of message %d", tenant, asOf.Seq, n.name, levels, newest.level, newest.seq)
+			return
 		}
 	}
 	for _, tenant := range n.live.Tenants() {

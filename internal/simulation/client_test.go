@@ -26,6 +26,8 @@ type action struct {
 	tenant  string
 	gateway int
 	facts   []fact
+	// imported: it goes through the door without a limit on age.
+	imported bool
 	// subject and data: what is published without a gateway, if subject is set.
 	subject string
 	data    []byte
@@ -57,6 +59,8 @@ func (s *sim) planActions() {
 			s.made[f] = true
 		}
 		switch {
+		case kind < 8:
+			a.imported = true
 		case kind < 80:
 		case kind < 90:
 			a.subject = schemas.DirectSubject(a.tenant)
@@ -113,6 +117,8 @@ func (s *sim) planFact(rng *rand.Rand, tenant string, at time.Duration, sent map
 		f.status = "error"
 	case roll == 5:
 		f = fact{tenant: tenant, source: source, id: f.id, kind: schemas.TypeMessage, status: "ok", time: f.time, dept: f.dept, latency: f.latency}
+	case roll == 7:
+		f = fact{tenant: tenant, source: source, id: f.id, kind: schemas.TypeResourceSample, status: "ok", time: f.time, level: rng.Int64N(50)}
 	case roll == 6:
 		f = fact{tenant: tenant, source: source, id: f.id, kind: schemas.TypeAdjustment, status: "ok", time: f.time, dept: f.dept, amount: rng.Int64N(2_000_000) - 1_000_000}
 	}
@@ -220,13 +226,13 @@ func (s *sim) request(a *action, name string, facts []fact) bool {
 		s.busy++
 		s.mu.Unlock()
 		s.all.Go(func() {
-			gateway.serve(s, name+"again", a.tenant, facts)
+			gateway.serve(s, a, name+"again", facts)
 			s.mu.Lock()
 			s.busy--
 			s.mu.Unlock()
 		})
 	}
-	status, answer := gateway.serve(s, name, a.tenant, facts)
+	status, answer := gateway.serve(s, a, name, facts)
 	switch {
 	case o.how == lost:
 		s.note("the answer to a client was lost")
@@ -269,13 +275,17 @@ type reply struct {
 }
 
 // serve hands a request to the gateway's handler, which has two seconds for it.
-func (g *gatewayNode) serve(s *sim, name, tenant string, facts []fact) (status int, answer reply) {
+func (g *gatewayNode) serve(s *sim, a *action, name string, facts []fact) (status int, answer reply) {
 	ctx, cancel := context.WithTimeout(context.WithValue(s.ctx, whoKey{}, name), 2*time.Second)
 	defer cancel()
 	r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/v1/events", bytes.NewReader(encode(facts)))
 	r.Header.Set("Content-Type", "application/cloudevents-batch+json")
 	w := httptest.NewRecorder()
-	if err := g.handler.Events(w, r, tenancy.ScopeOf(tenant, "simulation", tenancy.PermissionIngest)); err != nil {
+	door, permission := g.handler.Events, tenancy.PermissionIngest
+	if a.imported {
+		door, permission = g.handler.Import, tenancy.PermissionImport
+	}
+	if err := door(w, r, tenancy.ScopeOf(a.tenant, "simulation", permission)); err != nil {
 		return httpapi.ProblemOf(err).Status, reply{}
 	}
 	if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil {

@@ -92,7 +92,7 @@ func (s *sim) befall(m *misfortune) {
 
 // shift sets the clock of a node's machine; it stays wrong until set anew.
 func (s *sim) shift(n *node, by time.Duration) {
-	n.offset = by
+	n.offset, n.shifted = by, true
 	n.proc.offset = by
 }
 

@@ -29,6 +29,7 @@ type node struct {
 	ended       chan error
 	restartAt   time.Time
 	offset      time.Duration // of its machine's clock; restarts keep it
+	shifted     bool          // its clock was ever wrong
 }
 
 // newProcess makes a process that runs until it is killed.

@@ -19,11 +19,14 @@ type fact struct {
 	status             string
 	in, out, latency   int64
 	amount             int64 // pico-USD, of an adjustment
+	level              int64 // of a resource sample
 	corrects           string
 }
 
-// source is the one source of all events.
-const source = "/sim"
+const (
+	source    = "/sim" // of all events
+	levelName = schemas.LevelAgents
+)
 
 func (f *fact) event() schemas.Event {
 	e := schemas.Event{
@@ -37,6 +40,9 @@ func (f *fact) event() schemas.Event {
 	if f.kind == schemas.TypeAdjustment {
 		e.Amount, e.HasAmount = schemas.Pico(f.amount), true
 	}
+	if f.kind == schemas.TypeResourceSample {
+		e.Units = []schemas.Unit{{Name: levelName, Count: f.level}}
+	}
 	if f.corrects != "" {
 		e.Corrects = schemas.EventRef{Source: source, ID: f.corrects}
 	}
@@ -46,10 +52,14 @@ func (f *fact) event() schemas.Event {
 // factOf reads an event from the log back.
 func factOf(tenant string, e *schemas.Event) fact {
 	amount, _ := e.Amount.Int64()
+	level := int64(0)
+	for _, u := range e.Units {
+		level += u.Count
+	}
 	return fact{
 		tenant: tenant, source: e.Source, id: e.ID, kind: e.Type, time: e.Time, model: e.Model, dept: e.Department,
 		status: e.Status, in: e.Tokens[schemas.Input], out: e.Tokens[schemas.Output], latency: e.LatencyMS,
-		amount: amount, corrects: e.Corrects.ID,
+		amount: amount, level: level, corrects: e.Corrects.ID,
 	}
 }
 
@@ -211,6 +221,8 @@ func (o *oracle) price(c *counted) {
 	case schemas.TypeAdjustment:
 		c.cost.SetInt64(c.amount)
 		return
+	case schemas.TypeResourceSample:
+		return // a level is not summed
 	case schemas.TypeMessage:
 		c.calls, c.sums.latency = 1, c.fact.latency
 		return
@@ -231,11 +243,23 @@ func (o *oracle) price(c *counted) {
 // negated is what a void adds: its target's sums taken back, in the same windows.
 func (c *counted) negated(f fact, at place) counted {
 	n := counted{fact: f, said: f, place: at, priced: c.priced}
-	n.fact.time, n.dept = c.fact.time, c.dept
+	n.time, n.dept = c.time, c.dept
 	n.calls, n.errors, n.unpriced = -c.calls, -c.errors, -c.unpriced
 	n.sums.latency, n.sums.in, n.sums.out = -c.sums.latency, -c.sums.in, -c.sums.out
 	n.cost.Neg(&c.cost)
 	return n
+}
+
+// level returns a tenant's newest sample as of a position: by its own time, and of
+// one time the later in the log.
+func (o *oracle) level(tenant string, position uint64) (newest counted, ok bool) {
+	for i := range o.rows {
+		c := &o.rows[i]
+		if c.seq <= position && c.tenant == tenant && c.kind == schemas.TypeResourceSample && (!ok || c.time >= newest.time) {
+			newest, ok = *c, true
+		}
+	}
+	return newest, ok
 }
 
 // windows returns the sums of every window as of a position, by department.
@@ -247,7 +271,7 @@ func (o *oracle) windows(position uint64) map[windowKey]map[string]*sums {
 			break
 		}
 		for _, grain := range []schemas.Grain{schemas.GrainHour, schemas.GrainDay, schemas.GrainMonth} {
-			key := windowKey{c.tenant, grain, startOf(grain, c.fact.time/1000)}
+			key := windowKey{c.tenant, grain, startOf(grain, c.time/1000)}
 			if all[key] == nil {
 				all[key] = map[string]*sums{}
 			}

@@ -271,6 +271,7 @@ func (s *sim) settleLate() {
 			return false
 		}
 		s.trace("%s happens late", l.op.name)
+		s.readerComes = s.readerComes || s.permille(l.op.name, "look late") < 4*s.cfg.shape.lookPermille
 		if l.op.kind == "recompute" {
 			s.rare("a recomputation of windows arrived late")
 		}
@@ -320,7 +321,8 @@ func (s *sim) run() {
 		}
 		if o := s.choose(); o != nil {
 			s.execute(o)
-			s.readerComes = s.permille(o.name, "look") < s.cfg.shape.lookPermille
+			// Only what is written can make an answer wrong.
+			s.readerComes = o.write && s.permille(o.name, "look") < s.cfg.shape.lookPermille
 			continue
 		}
 		s.idle()
@@ -348,6 +350,6 @@ func (s *sim) fail(format string, args ...any) {
 	}
 }
 
-// locked is a mutex that nobody holds while waiting, so that the bubble's clock
-// never stands still for it.
+// locked is a mutex that nobody holds while waiting for anything else: a bubble
+// whose goroutine waits for a mutex does not count as resting.
 type locked = sync.Mutex

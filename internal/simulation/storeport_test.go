@@ -260,8 +260,27 @@ func (p livePort) Totals(ctx context.Context, keep aggregate.Keep, position uint
 	return nil
 }
 
-func (p livePort) Levels(ctx context.Context, _ aggregate.Keep, _ uint64, _ func(string, aggregate.Level)) error {
-	return p.read(ctx, "live-levels", func() {})
+func (p livePort) Levels(ctx context.Context, keep aggregate.Keep, position uint64, add func(string, aggregate.Level)) error {
+	found := map[string]aggregate.Level{}
+	err := p.read(ctx, "live-levels", func() {
+		p.s.store.each(position, func(r *schemas.Accepted) {
+			if r.Event.Type != schemas.TypeResourceSample || r.Event.Time < keep.MonthsFrom.UnixMilli() {
+				return
+			}
+			l := aggregate.Level{Name: levelName, Value: r.Event.Units[0].Count, Time: r.Event.Time, Seq: r.Seq, Idx: r.Idx}
+			have, ok := found[r.Tenant]
+			if !ok || l.Time > have.Time || l.Time == have.Time && (l.Seq > have.Seq || l.Seq == have.Seq && l.Idx > have.Idx) {
+				found[r.Tenant] = l
+			}
+		})
+	})
+	if err != nil {
+		return err
+	}
+	for tenant, level := range found {
+		add(tenant, level)
+	}
+	return nil
 }
 
 // rollupPort is the warehouse as a node's rollup worker sees it.
