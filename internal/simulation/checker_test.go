@@ -94,7 +94,7 @@ func (s *sim) lookAtRaw(head uint64) {
 		have := &sums{}
 		have.addRow(&r)
 		if r.Tenant != c.tenant || r.Event.ID != c.id || r.Event.Time != c.time || r.Event.Department != c.dept ||
-			r.Priced != c.priced || have.text() != c.text() {
+			r.Priced != c.priced || !have.equal(&c.sums) {
 			s.fail("event %s of %s at %d: stored is %+v, the oracle has %s", c.id, c.tenant, c.seq, r, c.text())
 			return
 		}
@@ -139,7 +139,7 @@ func (s *sim) lookAtLive(n *node) {
 					sumOf(have, groups[i].Names[0]).add(sumsOf(&groups[i].Totals))
 				}
 				alone, again, _ := n.live.Totals(tenant, w)
-				if textOf(have) != textOf(want) || sumsOf(&totals).text() != totalOf(want).text() || alone != totals || again != asOf {
+				if !same(have, want) || !sumsOf(&totals).equal(totalOf(want)) || alone != totals || again != asOf {
 					s.fail("live totals of %s: %s of %s as of %d are %q, the oracle counts %q",
 						n.name, w, tenant, asOf.Seq, textOf(have), textOf(want))
 					return
@@ -200,14 +200,14 @@ func (s *sim) lookAtWindows() {
 			continue
 		}
 		want := asOf(max(position, row.gen))[key]
-		if textOf(row.by) != textOf(want) {
+		if !same(row.by, want) {
 			s.fail("%s of %s at %s, generation %d, position %d: %q, the oracle counts %q", key.grain, key.tenant,
 				time.Unix(key.start, 0).UTC().Format(time.RFC3339), row.gen, position, textOf(row.by), textOf(want))
 			return
 		}
 	}
 	for key, row := range s.store.windows {
-		if row.gen > position && key.grain == schemas.GrainHour && textOf(row.by) != textOf(asOf(row.gen)[key]) {
+		if row.gen > position && key.grain == schemas.GrainHour && !same(row.by, asOf(row.gen)[key]) {
 			s.fail("hour of %s ahead of the position, generation %d: %q, the oracle counts %q", key.tenant, row.gen,
 				textOf(row.by), textOf(asOf(row.gen)[key]))
 			return
@@ -256,8 +256,8 @@ func (s *sim) lookAtTheEnd() {
 	}
 	want := s.oracle.windows(end)
 	for key := range want {
-		if have := textOf(s.store.windows[key].by); have != textOf(want[key]) {
-			s.fail("at rest %s of %s is %q, the oracle counts %q", key.grain, key.tenant, have, textOf(want[key]))
+		if have := s.store.windows[key].by; !same(have, want[key]) {
+			s.fail("at rest %s of %s is %q, the oracle counts %q", key.grain, key.tenant, textOf(have), textOf(want[key]))
 		}
 	}
 	writers := map[string]bool{}

@@ -338,7 +338,26 @@ func (s *sums) text() string {
 		s.calls, s.errors, s.unpriced, s.latency, s.in, s.out, s.cost.String())
 }
 
-func (s *sums) zero() bool { return s.text() == new(sums).text() }
+func (s *sums) equal(o *sums) bool {
+	return s.calls == o.calls && s.errors == o.errors && s.unpriced == o.unpriced && s.latency == o.latency &&
+		s.in == o.in && s.out == o.out && s.cost.Cmp(&o.cost) == 0
+}
+
+func (s *sums) zero() bool { return s.equal(&sums{}) }
+
+// same compares breakdowns; what is all zero does not count.
+func same(a, b map[string]*sums) bool {
+	covers := func(a, b map[string]*sums) bool {
+		for dept, part := range a {
+			other, ok := b[dept]
+			if ok && !part.equal(other) || !ok && !part.zero() {
+				return false
+			}
+		}
+		return true
+	}
+	return covers(a, b) && covers(b, a)
+}
 
 // textOf writes a breakdown down, without what is all zero.
 func textOf(by map[string]*sums) string {
