@@ -203,13 +203,13 @@ func (s *sim) done() bool {
 		s.phase, s.phaseSince = settle, time.Now()
 		s.soothe()
 	case settle:
-		if len(s.late) == 0 && s.store.head().To == s.log.last() && s.store.jobPosition(rollup.JobName).Position == s.log.last() {
+		if s.rests() {
 			s.lookAtTheEnd()
 			return s.violation != "" || s.beginHalt()
 		}
 		if time.Since(s.phaseSince) > restMax {
-			s.fail("it does not come to rest: the log ends at %d, the ledger at %d, the rollups at %d", s.log.last(),
-				s.store.head().To, s.store.jobPosition(rollup.JobName).Position)
+			s.fail("it does not come to rest: the log ends at %d, the ledger at %d, the rollups at %d, live totals at %v", s.log.last(),
+				s.store.head().To, s.store.jobPosition(rollup.JobName).Position, s.leaderLive())
 		}
 	case halting:
 		if s.halted {
@@ -224,6 +224,23 @@ func (s *sim) done() bool {
 		}
 	}
 	return s.violation != ""
+}
+
+// rests reports whether everything has arrived everywhere.
+func (s *sim) rests() bool {
+	end := s.log.last()
+	return len(s.late) == 0 && s.store.head().To == end && s.store.jobPosition(rollup.JobName).Position == end && s.leaderLive() == int64(end)
+}
+
+// leaderLive returns the position of the live totals of the node that writes, -1
+// when none does. Those of the others stand still until they write.
+func (s *sim) leaderLive() int64 {
+	for _, n := range s.nodes {
+		if h := s.leases.holder; h != nil && h.proc == n.proc && !n.proc.dead() && n.live.Ready() {
+			return int64(n.live.Position().Seq)
+		}
+	}
+	return -1
 }
 
 // beginHalt replaces the log: by one that lost its end, or by one made anew. It
