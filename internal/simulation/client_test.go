@@ -281,9 +281,12 @@ func (g *gatewayNode) serve(s *sim, a *action, name string, facts []fact) (statu
 	r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/v1/events", bytes.NewReader(encode(facts)))
 	r.Header.Set("Content-Type", "application/cloudevents-batch+json")
 	w := httptest.NewRecorder()
-	door, permission := g.handler.Events, tenancy.PermissionIngest
+	s.mu.Lock()
+	handler := g.handler // a crash may put another in its place
+	s.mu.Unlock()
+	door, permission := handler.Events, tenancy.PermissionIngest
 	if a.imported {
-		door, permission = g.handler.Import, tenancy.PermissionImport
+		door, permission = handler.Import, tenancy.PermissionImport
 	}
 	if err := door(w, r, tenancy.ScopeOf(a.tenant, "simulation", permission)); err != nil {
 		return httpapi.ProblemOf(err).Status, reply{}

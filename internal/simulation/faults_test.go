@@ -84,16 +84,16 @@ func (s *sim) befall(m *misfortune) {
 		s.gatewayStarts++
 		g.start(s, 1+s.gatewayStarts)
 	case "gateway clock +1y":
-		g.proc.offset = 365 * 24 * time.Hour
+		g.proc.offset.Store(int64(365 * 24 * time.Hour))
 	case "gateway clock -1y":
-		g.proc.offset = -365 * 24 * time.Hour
+		g.proc.offset.Store(-int64(365 * 24 * time.Hour))
 	}
 }
 
 // shift sets the clock of a node's machine; it stays wrong until set anew.
 func (s *sim) shift(n *node, by time.Duration) {
 	n.offset, n.shifted = by, true
-	n.proc.offset = by
+	n.proc.offset.Store(int64(by))
 }
 
 // soothe ends everything that lasts.

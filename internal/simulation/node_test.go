@@ -42,7 +42,7 @@ func (s *sim) newProcess(name string) *process {
 func (n *node) start() {
 	n.incarnation++
 	n.proc = n.s.newProcess(fmt.Sprintf("%s#%d", n.name, n.incarnation))
-	n.proc.offset = n.offset
+	n.proc.offset.Store(int64(n.offset))
 	n.restartAt = time.Time{}
 	port := storePort{n.s, n.proc}
 	n.live = aggregate.NewLive(aggregate.LiveConfig{Now: n.proc.now}, livePort{port})

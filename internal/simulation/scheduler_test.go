@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing/synctest"
 	"time"
 
@@ -60,11 +61,10 @@ type process struct {
 	token  uint64 // of the newest lease it was given
 	// pausedUntil: until then no call of it moves.
 	pausedUntil time.Time
-	// offset is how wrong its clock is; the scheduler sets it while all rest.
-	offset time.Duration
+	offset      atomic.Int64 // nanoseconds by which its clock is wrong
 }
 
-func (p *process) now() time.Time { return time.Now().Add(p.offset) }
+func (p *process) now() time.Time { return time.Now().Add(time.Duration(p.offset.Load())) }
 
 func (p *process) dead() bool { return p.ctx.Err() != nil }
 
@@ -280,8 +280,8 @@ func (s *sim) settleLate() {
 	})
 }
 
-// idle sleeps until something may have become possible.
-func (s *sim) idle() {
+// untilNext returns how long nothing can become possible.
+func (s *sim) untilNext() time.Duration {
 	now := time.Now()
 	next := now.Add(s.cfg.shape.tick)
 	earlier := func(at time.Time) {
@@ -298,35 +298,47 @@ func (s *sim) idle() {
 	if len(s.plan) > 0 {
 		earlier(s.began.Add(s.plan[0].at))
 	}
-	time.Sleep(next.Sub(now))
+	return next.Sub(now)
 }
 
 // run is the scheduler: it waits until everybody rests, and lets one move.
 func (s *sim) run() {
-	for s.violation == "" {
+	for {
 		synctest.Wait()
-		s.steps++
-		s.welcome()
-		s.forsake()
-		s.settleLate()
-		s.worldMoves()
-		s.leases.tick()
-		s.supervise()
-		if s.readerComes && s.violation == "" && s.phase != halting {
-			s.look()
-		}
-		s.readerComes = false
-		if s.done() {
+		s.mu.Lock() // nobody wants it now; who is let go waits until this step is over
+		over, rest := s.step()
+		s.mu.Unlock()
+		if over {
 			return
 		}
-		if o := s.choose(); o != nil {
-			s.execute(o)
-			// Only what is written can make an answer wrong.
-			s.readerComes = o.write && s.permille(o.name, "look") < s.cfg.shape.lookPermille
-			continue
-		}
-		s.idle()
+		time.Sleep(rest)
 	}
+}
+
+// step makes one step. It says whether the run is over, and else how long to rest.
+func (s *sim) step() (over bool, rest time.Duration) {
+	s.steps++
+	s.welcome()
+	s.forsake()
+	s.settleLate()
+	s.worldMoves()
+	s.leases.tick()
+	s.supervise()
+	if s.readerComes && s.violation == "" && s.phase != halting {
+		s.look()
+	}
+	s.readerComes = false
+	if s.done() {
+		return true, 0
+	}
+	o := s.choose()
+	if o == nil {
+		return false, s.untilNext()
+	}
+	s.execute(o)
+	// Only what is written can make an answer wrong.
+	s.readerComes = o.write && s.permille(o.name, "look") < s.cfg.shape.lookPermille
+	return false, 0
 }
 
 // trace writes a line to what two runs of a seed are compared by.

@@ -81,7 +81,7 @@ type sim struct {
 	digest hash.Hash
 	all    sync.WaitGroup // every goroutine of the run
 
-	mu       locked // guards what goroutines touch between two steps
+	mu       locked // held by the scheduler for a step, and by others for a moment
 	counters map[string]int
 	arriving []*op
 	history  map[fact]history
