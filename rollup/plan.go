@@ -2,19 +2,19 @@ package rollup
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/agentik-os/panda/internal/invariant"
 	"github.com/agentik-os/panda/schemas"
 )
 
 // ErrLedgerBroken says that the ledger's ranges do not follow each other. Every
 // total after the break would be a guess, so whoever meets it stops; panda
 // verify shows where the break is.
-var ErrLedgerBroken = errors.New("ledger is not contiguous")
+var ErrLedgerBroken = invariant.New(invariant.LedgerIsContiguous, "ledger is not contiguous")
 
 // A Range is a committed span of the log and how many dirty windows it names.
 type Range struct{ From, To, Pairs uint64 }

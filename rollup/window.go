@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/agentik-os/panda/internal/invariant"
 	"github.com/agentik-os/panda/schemas"
 	"github.com/rs/zerolog"
 )
@@ -74,6 +75,9 @@ type Worker struct {
 	nudge chan struct{} // holds at most one nudge; Run takes it
 	// wanted holds a token while somebody waits for a position; Run takes it.
 	wanted chan struct{}
+	// passing is held by whoever replaces windows, so that a window that is made
+	// again is not written over by a pass that read its source before.
+	passing sync.Mutex
 
 	mu       sync.Mutex
 	position uint64        // of the newest pass this worker knows of
@@ -256,10 +260,15 @@ const idleRecordAfter = 24 * time.Hour
 // match ErrLedgerBroken, or what the warehouse returns; after any error the same
 // pass can be made again.
 func (w *Worker) Pass(ctx context.Context) (Pass, error) {
+	w.passing.Lock()
+	defer w.passing.Unlock()
 	started := w.cfg.Now()
 	last, err := w.store.Position(ctx, JobName)
 	if err != nil {
 		return Pass{}, err
+	}
+	if known := w.Position(); last.Position < known {
+		return Pass{}, invariant.Broken(invariant.PositionGrows, "the rollups are at %d and were at %d before", last.Position, known)
 	}
 	w.moveTo(last.Position)
 	pass := Pass{From: last.Position, Position: last.Position}
@@ -283,14 +292,7 @@ func (w *Worker) Pass(ctx context.Context) (Pass, error) {
 		if err := w.recompute(ctx, &b, last.Position, upto); err != nil {
 			return pass, err
 		}
-		switch b.Grain {
-		case schemas.GrainHour:
-			pass.Hours += b.Windows
-		case schemas.GrainDay:
-			pass.Days += b.Windows
-		case schemas.GrainMonth:
-			pass.Months += b.Windows
-		}
+		pass.count(&b)
 	}
 	pass.Position = upto
 	finished := w.cfg.Now()

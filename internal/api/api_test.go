@@ -185,21 +185,22 @@ func newStack(t *testing.T) *stack {
 	}
 	s.worker = rollup.New(rollup.Config{IntervalMin: 10 * time.Millisecond, DutyPercent: 100, Now: clock}, rollup.NewTables(db))
 	s.jobs = rollup.NewJobs(rollup.JobsConfig{Lease: jobsAlone{}}, db)
-	verifier := rollup.NewVerifier(rollup.VerifyConfig{Log: usageLog{s.log}}, db)
+	verifier := rollup.NewVerifier(rollup.VerifyConfig{Log: usageLog{s.log}, Replay: func(context.Context, uint64) error { return nil }}, db)
 	stages := &Stages{
 		Reader: aggregate.NewReader(aggregate.ReaderConfig{Live: s.live, Rollups: s.worker, Now: clock}, db),
 		Live:   s.live, Tables: tables, Jobs: s.jobs, Rollup: s.worker,
-		Verify: func(ctx context.Context) (rollup.Report, error) {
-			return verifier.Verify(ctx, rollup.VerifyOptions{}, nil)
+		Verify: func(ctx context.Context, opts rollup.VerifyOptions, _ bool) (rollup.Repair, error) {
+			report, err := verifier.Verify(ctx, opts, nil)
+			return rollup.Repair{Report: report}, err
 		},
 	}
 	writer := ingest.NewWriter(ingest.WriterConfig{
-		Key: signingKey, CommitEvery: 5 * time.Millisecond, Logger: zerolog.Nop(),
+		Key: signingKey, Claims: onlyWriter{}, CommitEvery: 5 * time.Millisecond, Logger: zerolog.Nop(),
 		Acquire: func(ctx context.Context) (ingest.Lease, error) {
 			lease, err := s.log.Acquire(ctx, "writer-0", "test", 10*time.Second)
 			return writerLease{lease}, err
 		},
-		OnCommit: func(rows []schemas.Accepted, _, to uint64) { s.live.Apply(rows, to); s.worker.Nudge() },
+		OnCommit: func(rows []schemas.Accepted, to uint64) { s.live.Apply(rows, to); s.worker.Nudge() },
 	}, usageLog{s.log}, tables, s.prices)
 	s.run("writer", writer.Run)
 	s.run("rollup", s.worker.Run)
@@ -405,3 +406,9 @@ func (s *stack) rolledUp(seq uint64) {
 		s.t.Fatalf("wait for the rollups: %v", err)
 	}
 }
+
+// onlyWriter keeps no claim: there is one writer, and none of its commits is lost.
+type onlyWriter struct{}
+
+func (onlyWriter) Take(context.Context) (ingest.Claim, error) { return ingest.Claim{}, nil }
+func (onlyWriter) Put(context.Context, ingest.Claim) error    { return nil }

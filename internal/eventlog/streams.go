@@ -41,7 +41,8 @@ func streamConfigs(cfg Config) []jetstream.StreamConfig {
 	usage.Name = schemas.StreamUsage
 	usage.Description = "Every usage event, in the order that decides verdicts."
 	usage.Subjects = []string{schemas.SubjectsDirect, schemas.SubjectsEnvelope, schemas.SubjectsPrices}
-	usage.MaxAge = cfg.UsageMaxAge
+	// No age limit: the broker would go by the clock alone, and one that jumps ahead
+	// would take away what nobody has counted yet. See Trim.
 	usage.MaxBytes = cfg.UsageMaxBytes
 
 	control := common
@@ -85,6 +86,27 @@ func (l *Log) ensureStream(ctx context.Context, want jetstream.StreamConfig) err
 	}
 	if diff := differences(want, got); diff != "" {
 		return fmt.Errorf("%w: stream %s: %s", ErrSetting, want.Name, diff)
+	}
+	return nil
+}
+
+// CheckSettings asks the broker whether it still runs with the settings that the
+// package's promises hang on: an operator can change a stream that is in use. The
+// error matches ErrSetting and names the setting, or schemas.ErrUnavailable.
+func (l *Log) CheckSettings(ctx context.Context) error {
+	if l.broker != nil {
+		if err := l.broker.assertSync(); err != nil {
+			return err
+		}
+	}
+	for _, want := range streamConfigs(l.cfg) {
+		stream, err := l.js.Stream(ctx, want.Name)
+		if err != nil {
+			return fmt.Errorf("look up stream %s: %w", want.Name, classify(err))
+		}
+		if diff := differences(want, stream.CachedInfo().Config); diff != "" {
+			return fmt.Errorf("%w: stream %s: %s", ErrSetting, want.Name, diff)
+		}
 	}
 	return nil
 }

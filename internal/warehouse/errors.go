@@ -14,6 +14,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 
+	"github.com/agentik-os/panda/internal/invariant"
 	"github.com/agentik-os/panda/internal/warehouse/engine"
 	"github.com/agentik-os/panda/schemas"
 )
@@ -47,6 +48,32 @@ var laterCodes = map[int]string{
 
 const codeMemoryLimit = 241
 
+// damagedCodes are errors of the engine about files that are not what was
+// written: a flipped bit, a torn end, a file that is gone.
+var damagedCodes = map[int]string{
+	32: "ATTEMPT_TO_READ_AFTER_EOF", 33: "CANNOT_READ_ALL_DATA", 40: "CHECKSUM_DOESNT_MATCH", 226: "NO_FILE_IN_DATA_PART",
+	246: "CORRUPTED_DATA", 271: "CANNOT_DECOMPRESS",
+}
+
+// ErrDamaged says that a file of the warehouse is not what was written. Nothing
+// is answered from such a file; the part it belongs to has to be taken out.
+var ErrDamaged = invariant.New(invariant.FilesAreWhole, "a file of the warehouse is damaged")
+
+// damaged is an error that also matches ErrDamaged.
+type damaged struct{ err error }
+
+func (d *damaged) Error() string {
+	// The engine says the same at length several times over.
+	text, _, _ := strings.Cut(d.err.Error(), ": While reading or decompressing")
+	if i := strings.LastIndex(d.err.Error(), "While reading part "); i >= 0 {
+		part, _, _ := strings.Cut(d.err.Error()[i+len("While reading part "):], ":")
+		text += " (part " + part + ")"
+	}
+	return ErrDamaged.Error() + "; panda verify --repair takes it out and mends what is missing: " + text
+}
+
+func (d *damaged) Unwrap() []error { return []error{ErrDamaged, d.err} }
+
 // unavailable is an error that also matches schemas.ErrUnavailable.
 type unavailable struct{ err error }
 
@@ -72,6 +99,9 @@ func classify(err error) error {
 			return &unavailable{err}
 		}
 		return err
+	}
+	if _, bad := damagedCodes[code]; bad {
+		return &damaged{err}
 	}
 	_, later := laterCodes[code]
 	// "(total)": all queries together are over the limit, not this one alone.
