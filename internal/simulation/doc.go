@@ -6,7 +6,7 @@
 // What runs is the real code: [ingest.Gateway] behind its handlers,
 // [ingest.Writer], [aggregate.Live] and [rollup.Worker], wired as the binary wires
 // them, in two nodes that fight for a lease and two or three gateways. What they
-// talk to through their ports stands in: a log, a warehouse, a lease, prices. All
+// talk to through their ports stands in: a log, a warehouse, a lease, claims, prices. All
 // of it is in test files, because a bubble of testing/synctest is entered from a
 // test and because nothing of it may be linked into the binary; go test -c makes a
 // program of it.
@@ -53,15 +53,14 @@
 // does not take one of them fails. Seeds that once found something are in
 // testdata/seeds.txt and run for ever.
 //
-// # Known gaps
+// # What is not in it
 //
-// The stand-in for the ledger refuses a row that does not begin where the ledger
-// ends, unless it is an exact copy (storeOptions.unfenced). The tables do not
-// refuse it: a commit that is applied after its writer gave it up, or by a writer
-// that lost its lease between the last check and the insert, can overlap ranges
-// that were committed since. Its statement is true, so sums of events stay right;
-// but the ledger is no longer contiguous, and rollups stop with
-// rollup.ErrLedgerBroken. The last of the negative controls shows it.
+// The auditor, the verifier and repairs ask the warehouse in SQL and have no port;
+// their tests run on the engine. A breach of an invariant ends a node here, and
+// fails the run, but for the two that are asked for: another log, and a clock that
+// went back, after which somebody lets the writer go on. Statements in SQL are
+// stood in for by what they are meant to do: that they do it, the tests of their
+// packages show.
 //
 // Bills have no port yet. Theirs belongs beside storePort, its checks beside
 // lookAtWindows.
@@ -71,7 +70,7 @@
 // The test prints the line that makes the run again, then a smaller run and its
 // story:
 //
-//	go test ./internal/simulation -run 'TestSimulation$' -seed=86 -faults=n1#2.commit.1 -steps=c7,c12
+//	go test ./internal/simulation -run 'TestSimulation$' -seed=26 -faults=n1#2.commit.1,w5 -steps=c7,c12
 //
 // Put the line into testdata/seeds.txt with what it found, and add -trace to see
 // every step. A run that differs when it is made again is a defect of the

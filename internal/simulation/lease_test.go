@@ -2,10 +2,13 @@ package simulation
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/agentik-os/panda/ingest"
+	"github.com/agentik-os/panda/schemas"
 )
 
 // leaseTTL is how long a holder may be silent before another takes over.
@@ -79,6 +82,69 @@ func (v *leaseService) acquire(ctx context.Context, p *process) (ingest.Lease, e
 		return nil, err
 	}
 	return l, nil
+}
+
+// claimService keeps the claim of the shard, with a revision that every update
+// must know. Only the scheduler touches it.
+type claimService struct {
+	claim    ingest.Claim
+	revision uint64
+}
+
+// claimPort is the claim as one process sees it. Updates are compare-and-set, so
+// one that arrives late or twice finds another revision and changes nothing.
+type claimPort struct {
+	s        *sim
+	proc     *process
+	revision uint64 // as this process took or put it; its writer's alone
+}
+
+var _ ingest.Claims = (*claimPort)(nil)
+
+func (s *sim) newClaims(p *process) ingest.Claims {
+	port := &claimPort{s: s, proc: p}
+	if s.cfg.noClaims {
+		return forgetful{port}
+	}
+	return port
+}
+
+func (c *claimPort) update(ctx context.Context, kind string, revision func() uint64, f func()) (at uint64, err error) {
+	err = c.s.call(ctx, c.proc.name, &op{kind: kind, proc: c.proc, write: true, faults: []outcome{dropped, lost, late, twice},
+		apply: func() error {
+			if revision() != c.s.claims.revision {
+				c.s.rare("a claim was refused because another writer took it")
+				return fmt.Errorf("%s: %w", kind, schemas.ErrConflict)
+			}
+			f()
+			c.s.claims.revision++
+			at = c.s.claims.revision
+			return nil
+		}})
+	return at, err
+}
+
+func (c *claimPort) Take(ctx context.Context) (claim ingest.Claim, err error) {
+	var seen uint64
+	err = storePort{c.s, c.proc}.read(ctx, "claim-get", func() { claim, seen = c.s.claims.claim, c.s.claims.revision })
+	if err != nil {
+		return claim, err
+	}
+	at, err := c.update(ctx, "claim-take", func() uint64 { return seen }, func() {})
+	if errors.Is(err, schemas.ErrConflict) {
+		return c.Take(ctx)
+	}
+	c.revision = at
+	return claim, err
+}
+
+func (c *claimPort) Put(ctx context.Context, claim ingest.Claim) error {
+	seen := c.revision
+	at, err := c.update(ctx, "claim-put", func() uint64 { return seen }, func() { c.s.claims.claim = claim })
+	if err == nil {
+		c.revision = at
+	}
+	return err
 }
 
 // tick renews the lease of a holder that can, and tells those who lost theirs.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/agentik-os/panda/aggregate"
 	"github.com/agentik-os/panda/ingest"
+	"github.com/agentik-os/panda/internal/invariant"
 	"github.com/agentik-os/panda/rollup"
 	"github.com/agentik-os/panda/schemas"
 	"golang.org/x/sync/errgroup"
@@ -30,6 +31,8 @@ type node struct {
 	restartAt   time.Time
 	offset      time.Duration // of its machine's clock; restarts keep it
 	shifted     bool          // its clock was ever wrong
+	// clockBackMax is what an operator allows after the writer halted.
+	clockBackMax time.Duration
 }
 
 // newProcess makes a process that runs until it is killed.
@@ -60,7 +63,8 @@ func (n *node) start() {
 	writer := ingest.NewWriter(ingest.WriterConfig{
 		Key: []byte(signingKey), Now: proc.now,
 		BatchRowsMax: n.s.cfg.shape.batchRows, BatchRecordsMax: n.s.cfg.shape.batchRecords,
-		CommitEvery: 100 * time.Millisecond,
+		CommitEvery: 100 * time.Millisecond, ClockBackMax: n.clockBackMax,
+		Claims: n.s.newClaims(proc),
 		Acquire: func(ctx context.Context) (ingest.Lease, error) {
 			lease, err := n.s.leases.acquire(ctx, proc)
 			if err == nil {
@@ -70,9 +74,10 @@ func (n *node) start() {
 			}
 			return lease, err
 		},
-		OnCommit: func(rows []schemas.Accepted, from, to uint64) {
+		OnCommit: func(rows []schemas.Accepted, to uint64) {
 			reported = to
-			n.committed(live, worker, rows, from, to)
+			live.Apply(rows, to)
+			worker.Nudge()
 		},
 		OnResume: func(ctx context.Context, position uint64) error {
 			if reported > 0 && position > reported {
@@ -91,9 +96,16 @@ func (n *node) start() {
 			}
 		}()
 		group, ctx := errgroup.WithContext(proc.ctx)
-		if err := live.Rebuild(ctx); err != nil {
-			ended <- err
-			return
+		for {
+			err := live.Rebuild(ctx)
+			if err == nil {
+				break
+			}
+			if !errors.Is(err, schemas.ErrUnavailable) {
+				ended <- err
+				return
+			}
+			n.s.wait(500 * time.Millisecond)
 		}
 		group.Go(func() error { return writer.Run(ctx) })
 		group.Go(func() error { return worker.Run(ctx) })
@@ -101,18 +113,7 @@ func (n *node) start() {
 	})
 }
 
-// committed and resumed are what the binary does with its writer's reports.
-func (n *node) committed(live *aggregate.Live, worker *rollup.Worker, rows []schemas.Accepted, from, to uint64) {
-	if at := live.Position().Seq; at+1 < from {
-		n.s.note("live totals were rebuilt in front of a commit")
-		if err := live.Rebuild(context.Background()); err != nil {
-			return
-		}
-	}
-	live.Apply(rows, to)
-	worker.Nudge()
-}
-
+// resumed is what the binary does when its writer takes up.
 func (n *node) resumed(ctx context.Context, live *aggregate.Live, worker *rollup.Worker, position uint64) error {
 	if live.Position().Seq < position {
 		if err := live.Rebuild(ctx); err != nil {
@@ -156,7 +157,7 @@ func (s *sim) supervise() {
 			s.nodeEnded(n, err)
 		default:
 		}
-		if !n.restartAt.IsZero() && !n.restartAt.After(time.Now()) && !s.halting {
+		if !n.restartAt.IsZero() && !n.restartAt.After(time.Now()) {
 			n.start()
 			s.trace("%s starts", n.proc.name)
 		}
@@ -168,6 +169,12 @@ func (s *sim) nodeEnded(n *node, err error) {
 	n.proc.cancel()
 	if s.halting && errors.Is(err, ingest.ErrLogBehind) {
 		s.halted = true
+		return
+	}
+	if invariant.Of(err) == invariant.ClockGoesOn && n.clockBackMax == 0 {
+		s.rare("a writer halted before a clock that went back")
+		n.clockBackMax = 10 * 365 * 24 * time.Hour // somebody looks at it, and starts it again
+		n.restartAt = time.Now().Add(time.Second)
 		return
 	}
 	if !killed && err != nil && !errors.Is(err, schemas.ErrUnavailable) {

@@ -70,7 +70,8 @@ type config struct {
 	wrapStore  func(*sim, ingest.Store) ingest.Store
 	wrapRollup func(rollup.Store) rollup.Store
 	store      storeOptions
-	logLoses   int // messages a crash of the log loses
+	logLoses   int  // messages a crash of the log loses
+	noClaims   bool // nobody keeps to the end of a range that was claimed
 }
 
 // sim is one run.
@@ -113,6 +114,7 @@ type sim struct {
 	log      *logStandIn
 	store    *storeStandIn
 	leases   *leaseService
+	claims   claimService
 	nodes    []*node
 	gateways []*gatewayNode
 	oracle   *oracle

@@ -31,14 +31,15 @@ const workers = 2
 // rarePaths must all be taken within the seeds that go test runs.
 func rarePaths() []string {
 	return []string{
+		"a claim was refused because another writer took it",
 		"a clock went a year back", "a clock went a year forward", "a commit came when the ledger was beyond it",
 		"a conflict across messages", "a conflict inside a message", "a key was looked up that is stored beyond the ledger",
 		"a message came again beyond the broker's window", "a node died in a commit", "a node died in a rollup pass",
 		"a reader looked at windows in the middle of a pass", "a reader looked between the rows of a range and its ledger row",
 		"a recomputation of windows arrived late", "a request was delivered twice", "a request was refused",
 		"a retry was grouped anew", "a rollup pass failed between hours and months", "a void in the message of its target",
-		"a void of a void", "a void of what is not there", "a void of what was voided", "a window was written with an older generation",
-		"a writer halted before a log that is not the ledger's", "a writer resumed beyond what it had reported",
+		"a slower rollup pass was recorded after a faster one", "a void of a void", "a void of what is not there", "a void of what was voided", "a window was written with an older generation",
+		"a writer halted before a clock that went back", "a writer halted before a log that is not the ledger's", "a writer resumed beyond what it had reported",
 		"a writer still committed after another took over", "a writer still inserted after another took over",
 		"an event was too early or too late for the door without a gateway", "another node took the lease",
 		"rows of some months were written and of others not", "the answer to a client was lost", "the answer to a commit was lost",

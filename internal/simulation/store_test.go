@@ -22,9 +22,6 @@ type storeOptions struct {
 	// dedupe: a block that was seen before is acknowledged and left out, and it
 	// counts as seen before it is stored.
 	dedupe bool
-	// unfenced: the ledger takes a row that does not begin where it ends. The real
-	// one does; see the section on known gaps in the package comment.
-	unfenced bool
 }
 
 // A place is where an event is in the log.
@@ -176,14 +173,12 @@ func (w *storeStandIn) head() (h ingest.Head) {
 		if r.To > h.To {
 			h.To, h.Epoch, h.PriceRevision = r.To, r.Epoch, r.PriceRevision
 		}
+		if r.CommittedAt.After(h.CommittedAt) {
+			h.CommittedAt = r.CommittedAt
+		}
 	}
 	h.Keys = uint64(len(w.keyList))
 	return h
-}
-
-// holds reports whether the ledger has a copy of a row already.
-func (w *storeStandIn) holds(row *ingest.LedgerRow) bool {
-	return slices.ContainsFunc(w.ledger, func(r ingest.LedgerRow) bool { return r.From == row.From && r.To == row.To })
 }
 
 // ranges is the ledger as FINAL shows it: of the rows that begin at one place the
@@ -202,14 +197,16 @@ func (w *storeStandIn) ranges() []ingest.LedgerRow {
 	return rows
 }
 
-// jobPosition is the newest run of a job that ended well.
+// jobPosition is the highest position of a job's runs that ended well, and when the
+// newest ended.
 func (w *storeStandIn) jobPosition(job string) (at rollup.Reached) {
 	for _, r := range w.jobRuns {
 		if r.Job != job || r.Outcome != rollup.OutcomeOK {
 			continue
 		}
-		if c := r.Finished.Compare(at.Finished); c > 0 || c == 0 && r.Position > at.Position {
-			at = rollup.Reached{Position: r.Position, Finished: r.Finished}
+		at.Position = max(at.Position, r.Position)
+		if r.Finished.After(at.Finished) {
+			at.Finished = r.Finished
 		}
 	}
 	return at

@@ -182,23 +182,12 @@ func (p storePort) WriteRejects(ctx context.Context, conflicts []ingest.Conflict
 
 func (p storePort) Commit(ctx context.Context, row *ingest.LedgerRow) error {
 	r := *row
-	w := p.s.store
-	return p.s.call(ctx, p.proc.name, &op{kind: "commit", proc: p.proc, write: true, faults: writeFaults(),
-		apply: func() error {
-			if head := w.head().To; r.From != head+1 && !w.holds(&r) {
-				p.s.rare("a commit came when the ledger was beyond it")
-				if !w.options.unfenced {
-					return fmt.Errorf("commit %d to %d: the ledger is at %d: %w", r.From, r.To, head, schemas.ErrUnavailable)
-				}
-			}
-			if w.duplicateBlock(r) {
-				return nil
-			}
-			p.s.trace("ledger %d to %d by lease %d: %d accepted", r.From, r.To, r.Lease, r.Accepted)
-			w.do(func() { w.ledger = append(w.ledger, r) })
-			return nil
-		},
-		part: func(uint64) { w.duplicateBlock(r) },
+	return p.write(ctx, "commit", r, func() {
+		if r.From != p.s.store.head().To+1 {
+			p.s.rare("a commit came when the ledger was beyond it")
+		}
+		p.s.trace("ledger %d to %d by lease %d: %d accepted", r.From, r.To, r.Lease, r.Accepted)
+		p.s.store.ledger = append(p.s.store.ledger, r)
 	})
 }
 
@@ -334,6 +323,9 @@ func (p rollupPort) Recompute(ctx context.Context, _ uint32, b *rollup.Batch, af
 
 func (p rollupPort) Record(ctx context.Context, r rollup.Run) error {
 	return p.write(ctx, "rollup-record", r, func() {
+		if r.Position < p.s.store.jobPosition(r.Job).Position {
+			p.s.rare("a slower rollup pass was recorded after a faster one")
+		}
 		p.s.store.jobRuns = append(p.s.store.jobRuns, r)
 	})
 }
