@@ -6,10 +6,10 @@
 // What runs is the real code: [ingest.Gateway] behind its handlers,
 // [ingest.Writer], [aggregate.Live] and [rollup.Worker], wired as the binary wires
 // them, in two nodes that fight for a lease and two or three gateways. What they
-// talk to through their ports stands in: a log, a warehouse, a lease, claims, prices. All
-// of it is in test files, because a bubble of testing/synctest is entered from a
-// test and because nothing of it may be linked into the binary; go test -c makes a
-// program of it.
+// talk to through their ports stands in: a log, a warehouse, a lease, claims, prices.
+// All of it is in test files, because a bubble of testing/synctest is entered from
+// a test and because nothing of it may be linked into the binary; go test -c makes
+// a program of it.
 //
 // # The scheduler
 //
@@ -39,8 +39,9 @@
 // breakdowns and levels per tenant, hours, days and months. Two writes of one
 // identity must be equal. Clients remember what they were told: acknowledged
 // events are on the log, refused ones are not. At the end all must come to rest,
-// with ledger and rollups at the end of the log; and before another log the
-// writer must halt.
+// with ledger, rollups and the writer's live totals at the end of the log; what a
+// damaged warehouse lost must come back from the log as it was ([ingest.Replayer]);
+// and before another log the writer must halt.
 //
 // A window beyond the rollups' position is judged as of its own generation if it
 // is an hour; a day or a month is not judged while hours in it are ahead of the

@@ -324,7 +324,7 @@ func (s *sim) step() (over bool, rest time.Duration) {
 	s.worldMoves()
 	s.leases.tick()
 	s.supervise()
-	if s.readerComes && s.violation == "" && s.phase != halting {
+	if s.readerComes && s.violation == "" && s.phase < restoring {
 		s.look()
 	}
 	s.readerComes = false

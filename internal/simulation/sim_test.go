@@ -107,6 +107,9 @@ type sim struct {
 	storeDownUntil, logDownUntil time.Time
 	unleased                     map[string]time.Time
 	halting, halted              bool
+	restorer                     *process
+	restored                     bool
+	restoreErr                   error
 	given                        []*leaseStandIn
 	gatewayStarts                int
 	ledgerAtHalt                 int
@@ -184,9 +187,10 @@ func simulate(t *testing.T, cfg config) (out result) {
 type phase int
 
 const (
-	storm   phase = iota // clients and misfortunes
-	settle               // no more of either; everything must come to rest
-	halting              // the log is not the ledger's: the writer must stop
+	storm     phase = iota // clients and misfortunes
+	settle                 // no more of either; everything must come to rest
+	restoring              // the warehouse was damaged and is restored from the log
+	halting                // the log is not the ledger's: the writer must stop
 )
 
 // restMax is how long everything may take to come to rest once nothing fails.
@@ -207,11 +211,26 @@ func (s *sim) done() bool {
 	case settle:
 		if s.rests() {
 			s.lookAtTheEnd()
-			return s.violation != "" || s.beginHalt()
+			if s.violation != "" {
+				return true
+			}
+			if s.restored || !s.beginRestore() {
+				return s.beginHalt()
+			}
 		}
 		if time.Since(s.phaseSince) > restMax {
 			s.fail("it does not come to rest: the log ends at %d, the ledger at %d, the rollups at %d, live totals at %v", s.log.last(),
 				s.store.head().To, s.store.jobPosition(rollup.JobName).Position, s.leaderLive())
+		}
+	case restoring:
+		if s.restorer == nil {
+			if len(s.pending) == 0 {
+				s.damageAndRestore()
+			}
+		} else if s.restored {
+			s.endRestore()
+		} else if time.Since(s.phaseSince) > restMax {
+			s.fail("it cannot be restored from the log")
 		}
 	case halting:
 		if s.halted {

@@ -44,7 +44,7 @@ func rarePaths() []string {
 		"an event was too early or too late for the door without a gateway", "another node took the lease",
 		"rows of some months were written and of others not", "the answer to a client was lost", "the answer to a commit was lost",
 		"the broker recognised a message", "the lease was taken from a node that lives", "the log was full",
-		"the warehouse crashed", "the writer was paused beyond its lease", "two nodes wrote in turn",
+		"the warehouse crashed", "what a damaged warehouse lost was restored from the log", "the writer was paused beyond its lease", "two nodes wrote in turn",
 	}
 }
 
