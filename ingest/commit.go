@@ -8,6 +8,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/agentik-os/panda/internal/failpoint"
 	"github.com/agentik-os/panda/internal/invariant"
 	"github.com/agentik-os/panda/schemas"
 	"golang.org/x/sync/errgroup"
@@ -58,6 +59,8 @@ func (w *Writer) write(ctx context.Context, lease Lease, b batch) error {
 		return invariant.Broken(invariant.VerdictsAddUp, "range %d to %d has %d events and %d accepted, %d duplicates, %d conflicts, %d quarantined",
 			b.from, b.to, row.Events, row.Accepted, row.Duplicates, row.Conflicts, row.Quarantined)
 	}
+	reachedVerdicts(out, row)
+	failpoint.Hit(failpoint.WriterJudged)
 
 	// Order among these does not matter: none of them counts before the ledger row is
 	// there, and a crash between them repeats them all.
@@ -67,15 +70,23 @@ func (w *Writer) write(ctx context.Context, lease Lease, b batch) error {
 		if errors.Is(err, schemas.ErrConflict) {
 			return fmt.Errorf("claim it: another writer took over: %w", schemas.ErrUnavailable)
 		}
-		return err
+		return passed(failpoint.WriterClaimed, err)
 	})
-	group.Go(func() error { return w.store.WriteRows(groupCtx, out.accepted) })
-	group.Go(func() error { return w.store.WriteKeys(groupCtx, out.keys) })
-	group.Go(func() error { return w.store.WriteRejects(groupCtx, out.conflicts, out.quarantined) })
+	group.Go(func() error {
+		return passed(failpoint.WriterRowsWritten, w.store.WriteRows(groupCtx, out.accepted))
+	})
+	group.Go(func() error {
+		return passed(failpoint.WriterKeysWritten, w.store.WriteKeys(groupCtx, out.keys))
+	})
+	group.Go(func() error {
+		return passed(failpoint.WriterRejectsWritten, w.store.WriteRejects(groupCtx, out.conflicts, out.quarantined))
+	})
 	if err := group.Wait(); err != nil {
 		return fmt.Errorf("write range %d to %d: %w", b.from, b.to, err)
 	}
+	failpoint.Hit(failpoint.WriterBeforeCommit)
 	if !lease.Valid() {
+		failpoint.Reached(failpoint.LeaseLostBeforeWrite)
 		return fmt.Errorf("write range %d to %d: the lease ran out: %w", b.from, b.to, schemas.ErrUnavailable)
 	}
 
@@ -83,9 +94,11 @@ func (w *Writer) write(ctx context.Context, lease Lease, b batch) error {
 	// exact copies; a crash after it costs nothing. If its answer is lost, lead
 	// reads the ledger and finds the row, or does not; if it arrives after that, it
 	// is the same row again, because the claim says where the range ends.
+	failpoint.Hit(failpoint.WriterLeaseChecked)
 	if err := w.store.Commit(ctx, row); err != nil {
 		return fmt.Errorf("commit range %d to %d: %w", b.from, b.to, err)
 	}
+	failpoint.Hit(failpoint.WriterCommitted)
 
 	// From here the range is counted. What follows is memory only.
 	for i := range out.keys {
@@ -111,6 +124,7 @@ func (w *Writer) judge(ctx context.Context, b *batch) (*verdictRange, *schemas.P
 	if err != nil {
 		return nil, nil, err
 	}
+	reachedFilter(w.filter, out)
 	w.accepted, w.keys = out.accepted, out.keys
 	return out, h.book, nil
 }

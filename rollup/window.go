@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/agentik-os/panda/internal/failpoint"
 	"github.com/agentik-os/panda/internal/invariant"
 	"github.com/agentik-os/panda/schemas"
 	"github.com/rs/zerolog"
@@ -81,7 +82,8 @@ type Worker struct {
 
 	mu       sync.Mutex
 	position uint64        // of the newest pass this worker knows of
-	moved    chan struct{} // closed when position moves, and then replaced
+	moved    chan struct{} // closed when position moves or stopped is set, and then replaced
+	stopped  error         // why no pass comes any more; nil while one may
 	movedAt  time.Time     // when position moved
 	status   JobStatus     // of the newest pass that had something to do
 }
@@ -142,14 +144,28 @@ func (w *Worker) Reached() (position uint64, at time.Time) {
 	return w.position, w.movedAt
 }
 
-// WaitFor returns when rollups cover position, or with the context's error.
+// Stop tells whoever waits that no pass will come for now, and why; with nil, that
+// passes may come again.
+func (w *Worker) Stop(why error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stopped = why
+	close(w.moved)
+	w.moved = make(chan struct{})
+}
+
+// WaitFor returns when rollups cover position, or with the context's error, or with
+// the one given to Stop.
 func (w *Worker) WaitFor(ctx context.Context, position uint64) error {
 	for {
 		w.mu.Lock()
-		at, moved := w.position, w.moved
+		at, moved, stopped := w.position, w.moved, w.stopped
 		w.mu.Unlock()
 		if at >= position {
 			return nil
+		}
+		if stopped != nil {
+			return fmt.Errorf("wait for rollups at %d, now %d: %w", position, at, stopped)
 		}
 		w.Want()
 		select {
@@ -292,6 +308,7 @@ func (w *Worker) Pass(ctx context.Context) (Pass, error) {
 		if err := w.recompute(ctx, &b, last.Position, upto); err != nil {
 			return pass, err
 		}
+		hitRollup(b.Grain)
 		pass.count(&b)
 	}
 	pass.Position = upto
@@ -301,6 +318,7 @@ func (w *Worker) Pass(ctx context.Context) (Pass, error) {
 	if !finished.After(last.Finished) {
 		finished = last.Finished.Add(time.Millisecond)
 	}
+	failpoint.Hit(failpoint.RollupBeforeRecord)
 	err = w.store.Record(ctx, Run{
 		Job: JobName, Started: started, Finished: finished, Outcome: OutcomeOK,
 		Position: upto, Rows: uint64(pass.Windows()),
@@ -310,6 +328,17 @@ func (w *Worker) Pass(ctx context.Context) (Pass, error) {
 	}
 	w.moveTo(upto)
 	return pass, nil
+}
+
+// hitRollup marks that windows of a grain are recomputed; the order is from hours to
+// months.
+func hitRollup(g schemas.Grain) {
+	switch g {
+	case schemas.GrainHour:
+		failpoint.Hit(failpoint.RollupHours)
+	case schemas.GrainDay:
+		failpoint.Hit(failpoint.RollupDays)
+	}
 }
 
 // dirty returns the hours that the ledger names in (after, upto], each once.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/agentik-os/panda/aggregate"
 	"github.com/agentik-os/panda/ingest"
+	"github.com/agentik-os/panda/internal/failpoint"
 	"github.com/agentik-os/panda/internal/invariant"
 	"github.com/agentik-os/panda/internal/warehouse"
 	"github.com/agentik-os/panda/rollup"
@@ -94,10 +95,22 @@ func (p *pipeline) catchUp(ctx context.Context) error {
 	}
 }
 
+// errNotCounting is the answer to who waits for something to be counted.
+var errNotCounting = fmt.Errorf("nothing is counted now: %w", schemas.ErrUnavailable)
+
 // runStages counts until ctx ends or a stage stops for a reason that does not
 // pass by itself.
 func (p *pipeline) runStages(ctx context.Context, writer *ingest.Writer) error {
 	group, ctx := errgroup.WithContext(ctx)
+	// Who waits for a commit or a pass is told at once when none will come: a request
+	// that hangs would hold up the end of the server.
+	p.live.Stop(nil)
+	p.worker.Stop(nil)
+	stop := context.AfterFunc(ctx, func() {
+		p.live.Stop(errNotCounting)
+		p.worker.Stop(errNotCounting)
+	})
+	defer stop()
 	group.Go(func() error { return writer.Run(ctx) })
 	group.Go(func() error { return p.worker.Run(ctx) })
 	group.Go(func() error { return p.jobs.Run(ctx) })
@@ -199,8 +212,8 @@ func (p *pipeline) addJobs() error {
 		Lease: jobLease{p.log}, Log: p.logger.With().Str("part", "jobs").Logger(),
 	}, p.db)
 	return errors.Join(
-		p.jobs.Add(rollup.Job{Name: "audit", Schedule: "17 * * * *", Run: p.auditAll}),
-		p.jobs.Add(rollup.Job{Name: "trim", Schedule: "41 * * * *", Run: p.trim}),
+		p.jobs.Add(rollup.Job{Name: "audit", Schedule: failpoint.Schedule("17 * * * *"), Run: p.auditAll}),
+		p.jobs.Add(rollup.Job{Name: "trim", Schedule: failpoint.Schedule("41 * * * *"), Run: p.trim}),
 	)
 }
 

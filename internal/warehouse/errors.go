@@ -38,15 +38,19 @@ func Code(err error) int {
 }
 
 // laterCodes are errors of the engine after which the same statement may
-// succeed: it was busy, shutting down, or out of replicas.
+// succeed: it was busy, shutting down, out of replicas, or short of memory or
+// threads, of which the system had none to give.
 var laterCodes = map[int]string{
-	159: "TIMEOUT_EXCEEDED", 202: "TOO_MANY_SIMULTANEOUS_QUERIES", 209: "SOCKET_TIMEOUT", 210: "NETWORK_ERROR",
+	159: "TIMEOUT_EXCEEDED", 173: "CANNOT_ALLOCATE_MEMORY", 202: "TOO_MANY_SIMULTANEOUS_QUERIES", 209: "SOCKET_TIMEOUT", 210: "NETWORK_ERROR",
 	236: "ABORTED", 242: "TABLE_IS_READ_ONLY", 243: "NOT_ENOUGH_SPACE", 252: "TOO_MANY_PARTS",
 	279: "ALL_CONNECTION_TRIES_FAILED", 285: "TOO_FEW_LIVE_REPLICAS", 286: "UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE",
-	319: "UNKNOWN_STATUS_OF_INSERT", 394: "QUERY_WAS_CANCELLED", 745: "SERVER_OVERLOADED", 999: "KEEPER_EXCEPTION",
+	319: "UNKNOWN_STATUS_OF_INSERT", 394: "QUERY_WAS_CANCELLED", 439: "CANNOT_SCHEDULE_TASK", 745: "SERVER_OVERLOADED", 999: "KEEPER_EXCEPTION",
 }
 
-const codeMemoryLimit = 241
+const (
+	codeMemoryLimit  = 241
+	codeStdException = 1001
+)
 
 // damagedCodes are errors of the engine about files that are not what was
 // written: a flipped bit, a torn end, a file that is gone.
@@ -105,6 +109,9 @@ func classify(err error) error {
 	}
 	_, later := laterCodes[code]
 	// "(total)": all queries together are over the limit, not this one alone.
+	// What the C++ runtime throws has no code of its own; of that, only the want of
+	// memory passes by itself.
+	later = later || code == codeStdException && strings.Contains(err.Error(), "bad_alloc")
 	if later || code == codeMemoryLimit && strings.Contains(err.Error(), "(total)") {
 		return &unavailable{err}
 	}
