@@ -114,7 +114,11 @@ func story(out result) string {
 	for _, f := range out.injected {
 		fmt.Fprintf(&b, "  %8s  %-28s %s\n", f.at.Round(time.Millisecond), f.name, f.what)
 	}
-	fmt.Fprintf(&b, "  %8s  %s\n", out.virtualTime.Round(time.Millisecond), out.violation)
+	end := out.violation
+	if end == "" {
+		end = "nothing is wrong"
+	}
+	fmt.Fprintf(&b, "  %8s  %s\n", out.virtualTime.Round(time.Millisecond), end)
 	return b.String()
 }
 
