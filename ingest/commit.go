@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -61,9 +62,16 @@ func (w *Writer) write(ctx context.Context, lease Lease, b batch) error {
 	reachedVerdicts(out, row)
 	failpoint.Hit(failpoint.WriterJudged)
 
-	// Order among these three does not matter: none of them counts before the
-	// ledger row is there, and a crash between them repeats them all.
+	// Order among these does not matter: none of them counts before the ledger row is
+	// there, and a crash between them repeats them all.
 	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		err := w.cfg.Claims.Put(groupCtx, Claim{Epoch: w.head.Epoch, From: b.from, To: b.to})
+		if errors.Is(err, schemas.ErrConflict) {
+			return fmt.Errorf("claim it: another writer took over: %w", schemas.ErrUnavailable)
+		}
+		return passed(failpoint.WriterClaimed, err)
+	})
 	group.Go(func() error {
 		return passed(failpoint.WriterRowsWritten, w.store.WriteRows(groupCtx, out.accepted))
 	})
@@ -84,7 +92,8 @@ func (w *Writer) write(ctx context.Context, lease Lease, b batch) error {
 
 	// THE COMMIT POINT. A crash before this insert repeats the range and writes
 	// exact copies; a crash after it costs nothing. If its answer is lost, lead
-	// reads the ledger and finds the row, or does not.
+	// reads the ledger and finds the row, or does not; if it arrives after that, it
+	// is the same row again, because the claim says where the range ends.
 	failpoint.Hit(failpoint.WriterLeaseChecked)
 	if err := w.store.Commit(ctx, row); err != nil {
 		return fmt.Errorf("commit range %d to %d: %w", b.from, b.to, err)

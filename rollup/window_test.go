@@ -320,3 +320,24 @@ func TestWaitForEndsWithItsContext(t *testing.T) {
 		t.Errorf("it returned %v", err)
 	}
 }
+
+// TestPositionIsTheHighest: of two workers the slower one records its pass last.
+// The position does not go back, for the windows do not.
+func TestPositionIsTheHighest(t *testing.T) {
+	p := newProject(t)
+	tables := rollup.NewTables(p.db)
+	if at, err := tables.Position(t.Context(), rollup.JobName); err != nil || at.Position != 0 || !at.Finished.IsZero() {
+		t.Errorf("before any run: %+v, %v", at, err)
+	}
+	now := time.Now().UTC().Truncate(time.Second) // old runs are forgotten
+	for i, position := range []uint64{7, 22, 15} {
+		run := rollup.Run{Job: rollup.JobName, Started: now, Finished: now.Add(time.Duration(i) * time.Second), Outcome: rollup.OutcomeOK, Position: position}
+		if err := tables.Record(t.Context(), run); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at, err := tables.Position(t.Context(), rollup.JobName)
+	if err != nil || at.Position != 22 || !at.Finished.Equal(now.Add(2*time.Second)) {
+		t.Errorf("have %+v, %v; want 22 and the time of the last one", at, err)
+	}
+}
