@@ -97,8 +97,10 @@ func (l *Log) encode(m Message) (*nats.Msg, error) {
 
 // finish turns the broker's answer into ours.
 func (l *Log) finish(ctx context.Context, m Message, pub *jetstream.PubAck, err error) (Ack, error) {
+	err = classify(err)
+	l.stored(err)
 	if err != nil {
-		return Ack{}, fmt.Errorf("append to %s: %w", m.Subject, classify(err))
+		return Ack{}, fmt.Errorf("append to %s: %w", m.Subject, err)
 	}
 	ack := Ack{Stream: pub.Stream, Seq: pub.Sequence, Duplicate: pub.Duplicate}
 	if !ack.Duplicate {
@@ -115,6 +117,13 @@ func (l *Log) finish(ctx context.Context, m Message, pub *jetstream.PubAck, err 
 	// not stored; store it without the id.
 	m.ID = ""
 	return l.Append(ctx, m)
+}
+
+// stored is told how each try to store something ended.
+func (l *Log) stored(err error) {
+	if l.mover.outcome(err) {
+		l.log.Warn().Err(err).Dur("after", l.cfg.AckTimeout).Msg("server of the event log stores nothing, trying the next")
+	}
 }
 
 // holds reports whether the record at the acknowledged position is the message.
