@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/agentik-os/panda/internal/failpoint"
 	"github.com/agentik-os/panda/internal/warehouse"
 	"github.com/agentik-os/panda/schemas"
 )
@@ -276,6 +277,7 @@ func (l *Live) Rebuild(ctx context.Context) error {
 	}
 	l.ready.Store(true)
 	l.moveTo(asOf)
+	failpoint.Hit(failpoint.LiveRebuilt)
 	return nil
 }
 

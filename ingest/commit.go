@@ -7,6 +7,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/agentik-os/panda/internal/failpoint"
 	"github.com/agentik-os/panda/schemas"
 	"golang.org/x/sync/errgroup"
 )
@@ -51,26 +52,38 @@ func (w *Writer) write(ctx context.Context, lease Lease, b batch) error {
 		return err
 	}
 	row := w.ledgerRow(&b, out, book, lease.Token())
+	reachedVerdicts(out, row)
+	failpoint.Hit(failpoint.WriterJudged)
 
 	// Order among these three does not matter: none of them counts before the
 	// ledger row is there, and a crash between them repeats them all.
 	group, groupCtx := errgroup.WithContext(ctx)
-	group.Go(func() error { return w.store.WriteRows(groupCtx, out.accepted) })
-	group.Go(func() error { return w.store.WriteKeys(groupCtx, out.keys) })
-	group.Go(func() error { return w.store.WriteRejects(groupCtx, out.conflicts, out.quarantined) })
+	group.Go(func() error {
+		return passed(failpoint.WriterRowsWritten, w.store.WriteRows(groupCtx, out.accepted))
+	})
+	group.Go(func() error {
+		return passed(failpoint.WriterKeysWritten, w.store.WriteKeys(groupCtx, out.keys))
+	})
+	group.Go(func() error {
+		return passed(failpoint.WriterRejectsWritten, w.store.WriteRejects(groupCtx, out.conflicts, out.quarantined))
+	})
 	if err := group.Wait(); err != nil {
 		return fmt.Errorf("write range %d to %d: %w", b.from, b.to, err)
 	}
+	failpoint.Hit(failpoint.WriterBeforeCommit)
 	if !lease.Valid() {
+		failpoint.Reached(failpoint.LeaseLostBeforeWrite)
 		return fmt.Errorf("write range %d to %d: the lease ran out: %w", b.from, b.to, schemas.ErrUnavailable)
 	}
 
 	// THE COMMIT POINT. A crash before this insert repeats the range and writes
 	// exact copies; a crash after it costs nothing. If its answer is lost, lead
 	// reads the ledger and finds the row, or does not.
+	failpoint.Hit(failpoint.WriterLeaseChecked)
 	if err := w.store.Commit(ctx, row); err != nil {
 		return fmt.Errorf("commit range %d to %d: %w", b.from, b.to, err)
 	}
+	failpoint.Hit(failpoint.WriterCommitted)
 
 	// From here the range is counted. What follows is memory only.
 	for i := range out.keys {
@@ -140,6 +153,7 @@ func (w *Writer) lookups(ctx context.Context, b *batch) (map[Key]KeyRow, map[Key
 		if known, err = w.store.Known(ctx, ask, w.head.To); err != nil {
 			return nil, nil, fmt.Errorf("look up %d keys: %w", len(ask), err)
 		}
+		reachedLookups(w.filter, b, known)
 	}
 	if len(refs) > 0 {
 		rows, err := w.store.Accepted(ctx, refs, w.head.To)

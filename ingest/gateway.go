@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/agentik-os/panda/internal/eventlog"
+	"github.com/agentik-os/panda/internal/failpoint"
 	"github.com/agentik-os/panda/internal/httpapi"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/schemas"
@@ -271,11 +272,13 @@ func (g *Gateway) store(ctx context.Context, tenant string, in door, x *exchange
 			continue
 		}
 		parts = parts[:len(parts)-1]
+		failpoint.Hit(failpoint.GatewayBeforeAppend)
 		seq, duplicate, err := g.log.Append(ctx, subject, EnvelopeID(x.envelope), x.envelope)
 		if err != nil {
 			x.envelope = nil // the log may still hold it
 			return x.notStored(stored, err)
 		}
+		failpoint.Hit(failpoint.GatewayAfterAppend)
 		x.stored(stored, n, seq, duplicate)
 		stored += n
 	}

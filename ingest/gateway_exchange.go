@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/agentik-os/panda/internal/failpoint"
 	"github.com/agentik-os/panda/internal/httpapi"
 	"github.com/agentik-os/panda/schemas"
 )
@@ -121,6 +122,7 @@ func (x *exchange) judge(now time.Time, pastMax time.Duration) {
 			continue
 		}
 		v.verdict = verdictRejected
+		failpoint.Reached(failpoint.EventRejected)
 		x.counts.rejected++
 		if !errors.As(d.Err, &v.err) {
 			panic("ingest: a decoder's error is no FieldError; the client could not be told what is wrong")
@@ -144,6 +146,7 @@ func (x *exchange) collect(i int, v *eventVerdict) {
 		x.counts.duplicates++
 		return
 	default:
+		failpoint.Reached(failpoint.BatchConflictStored)
 		v.verdict = verdictConflict
 		v.detail = "another event of this source and id is at index " + strconv.Itoa(earlier) +
 			"; that one counts, this one is kept with the conflicts"
@@ -159,6 +162,7 @@ func (x *exchange) stored(from, n int, seq uint64, duplicate bool) {
 	if !duplicate {
 		return
 	}
+	failpoint.Reached(failpoint.EnvelopeKnown)
 	for i := range x.verdicts {
 		v := &x.verdicts[i]
 		if v.event < from || v.event >= from+n || v.verdict != verdictAccepted {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/agentik-os/panda/internal/failpoint"
 	"github.com/agentik-os/panda/schemas"
 	"github.com/rs/zerolog"
 )
@@ -190,6 +191,7 @@ func (w *Writer) Run(ctx context.Context) error {
 			return nil
 		case err == nil: // the lease went to somebody else
 		case errors.Is(err, schemas.ErrUnavailable):
+			failpoint.Reached(failpoint.WriteRetried)
 			w.cfg.Metrics.retries.Inc()
 			w.cfg.Logger.Warn().Err(err).Uint64("seq", w.head.To).Dur("wait", wait).Msg("write again from the ledger's position")
 		default:
@@ -223,6 +225,7 @@ func (w *Writer) lead(ctx context.Context) error {
 		return fmt.Errorf("acquire lease: %w", err)
 	}
 	defer lease.Release()
+	failpoint.Hit(failpoint.LeaseTaken)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if err := w.resume(ctx); err != nil {
@@ -276,6 +279,9 @@ func (w *Writer) resume(ctx context.Context) error {
 		return fmt.Errorf("%w: the ledger is of epoch %d, the log of %d; restore the log or start a new data directory", ErrLogBehind, head.Epoch, epoch)
 	}
 	head.Epoch = epoch
+	if err := w.reachedResume(ctx, head); err != nil {
+		return err
+	}
 	if err := w.loadKeys(ctx, head); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/robfig/cron/v3"
 	"github.com/rs/zerolog"
 
+	"github.com/agentik-os/panda/internal/failpoint"
 	"github.com/agentik-os/panda/schemas"
 )
 
@@ -180,6 +181,7 @@ func (j *Jobs) Trigger(ctx context.Context, name string) error {
 	record, cancelRecord := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 	defer cancelRecord()
 	finished := j.cfg.Now()
+	failpoint.Hit(failpoint.JobBeforeRecord)
 	recordErr := recordRun(record, j.db, run{
 		job: name, started: started, finished: finished, outcome: outcome, detail: clipDetail(detail),
 	})

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/agentik-os/panda/internal/failpoint"
 	"github.com/agentik-os/panda/internal/warehouse"
 	"github.com/agentik-os/panda/schemas"
 	"github.com/rs/zerolog"
@@ -306,8 +307,10 @@ func (w *Worker) Pass(ctx context.Context) (Pass, error) {
 		}
 		switch b.grain {
 		case schemas.GrainHour:
+			failpoint.Hit(failpoint.RollupHours)
 			pass.Hours += b.windows
 		case schemas.GrainDay:
+			failpoint.Hit(failpoint.RollupDays)
 			pass.Days += b.windows
 		case schemas.GrainMonth:
 			pass.Months += b.windows
@@ -320,6 +323,7 @@ func (w *Worker) Pass(ctx context.Context) (Pass, error) {
 	if !finished.After(last.finished) {
 		finished = last.finished.Add(time.Millisecond)
 	}
+	failpoint.Hit(failpoint.RollupBeforeRecord)
 	err = recordRun(ctx, w.db, run{
 		job: JobName, started: started, finished: finished, outcome: OutcomeOK,
 		position: upto, rows: uint64(pass.Windows()),

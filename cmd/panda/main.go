@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/agentik-os/panda/internal/failpoint"
 )
 
 func main() {
@@ -20,6 +22,9 @@ func main() {
 // code; see the long help of the root command for what each means.
 func run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
 	cfg, err := loadConfig(getenv)
+	if err == nil {
+		err = failpoint.Check() // of a build for torture; nothing in any other
+	}
 	if err != nil {
 		_, _ = fmt.Fprintln(stderr, "panda:", err)
 		return exitCode(err)

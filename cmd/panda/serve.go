@@ -18,6 +18,7 @@ import (
 	"github.com/agentik-os/panda/ingest"
 	"github.com/agentik-os/panda/internal/auth"
 	"github.com/agentik-os/panda/internal/eventlog"
+	"github.com/agentik-os/panda/internal/failpoint"
 	"github.com/agentik-os/panda/internal/httpapi"
 	"github.com/agentik-os/panda/internal/pricelist"
 	"github.com/agentik-os/panda/internal/tenancy"
@@ -375,7 +376,7 @@ func (p *pipeline) addJobs() error {
 		Lease: jobLease{p.log}, Log: p.logger.With().Str("part", "jobs").Logger(),
 	}, p.db)
 	return p.jobs.Add(rollup.Job{
-		Name: "audit", Schedule: "17 * * * *",
+		Name: "audit", Schedule: failpoint.Schedule("17 * * * *"),
 		Run: func(ctx context.Context) (string, error) {
 			report, err := p.verifier.Verify(ctx, rollup.VerifyOptions{}, nil)
 			if err != nil {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/agentik-os/panda/internal/failpoint"
 )
 
 // Client records events and sends them. Its methods are safe for concurrent use.
@@ -70,6 +72,9 @@ func New(cfg Config) (*Client, error) {
 		c.queue = s
 	}
 	pending, _ := c.queue.pending()
+	if pending > 0 {
+		failpoint.Reached(failpoint.SpoolResent)
+	}
 	c.recorded, c.urgent = uint64(pending), uint64(pending)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.work.Go(func() {

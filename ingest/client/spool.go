@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/agentik-os/panda/internal/failpoint"
 )
 
 // spool is a queue in a directory: numbered segments that are only appended to,
@@ -120,6 +122,7 @@ func (s *spool) loadSegment(number uint64, from int64) (damage, err error) {
 	}
 	end, records := scanSegment(data, from)
 	if torn := int64(len(data)) - end; torn > 0 {
+		failpoint.Reached(failpoint.SpoolTorn)
 		damage = fmt.Errorf("%w: %d bytes at the end of segment %d are cut off", ErrSpoolDamaged, torn, number)
 		if end == 0 {
 			return damage, os.Remove(s.path(number))
@@ -191,6 +194,7 @@ func (s *spool) push(event []byte) error {
 		}
 	}
 	last := s.last()
+	failpoint.Hit(failpoint.ClientBeforeSpool)
 	_, err := s.writer.WriteAt(s.buf, last.size)
 	if err == nil && s.syncEach {
 		err = s.writer.Sync()
@@ -204,6 +208,7 @@ func (s *spool) push(event []byte) error {
 		}
 		return fmt.Errorf("append to spool: %w", err)
 	}
+	failpoint.Hit(failpoint.ClientAfterSpool)
 	last.size += size
 	last.records++
 	s.bytes += size

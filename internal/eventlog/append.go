@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/agentik-os/panda/internal/failpoint"
 	"github.com/agentik-os/panda/schemas"
 )
 
@@ -115,6 +116,7 @@ func (l *Log) finish(ctx context.Context, m Message, pub *jetstream.PubAck, err 
 	}
 	// Another message under the same id, or one that was purged since. Ours was
 	// not stored; store it without the id.
+	failpoint.Reached(failpoint.BrokerIDTaken)
 	m.ID = ""
 	return l.Append(ctx, m)
 }

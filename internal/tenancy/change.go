@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/agentik-os/panda/internal/eventlog"
+	"github.com/agentik-os/panda/internal/failpoint"
 	"github.com/agentik-os/panda/schemas"
 )
 
@@ -287,10 +288,12 @@ func (r *Registry) append(ctx context.Context, subject string, expect uint64, e 
 	if err != nil {
 		panic("tenancy: an event that does not encode: " + err.Error())
 	}
+	failpoint.Hit(failpoint.ControlBeforeAppend)
 	ack, err := r.log.Append(ctx, eventlog.Message{Subject: subject, ID: e.ID, Data: data, ExpectLastSubjectSeq: &expect})
 	if err != nil {
 		return err
 	}
+	failpoint.Hit(failpoint.ControlAfterAppend)
 	return r.WaitFor(ctx, ack.Seq)
 }
 

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/agentik-os/panda/internal/failpoint"
 	"github.com/agentik-os/panda/internal/warehouse/engine"
 	"github.com/agentik-os/panda/schemas"
 )
@@ -310,6 +311,7 @@ func (c *child) up(p *process, restarts int) {
 	c.state = Health{Up: true, Restarts: uint64(restarts), Hangs: c.state.Hangs, PID: p.cmd.Process.Pid, Since: time.Now()}
 	c.mu.Unlock()
 	if restarts > 0 {
+		failpoint.Reached(failpoint.EngineRestarted)
 		c.cfg.Logger.Info().Int("pid", p.cmd.Process.Pid).Int("restarts", restarts).Msg("warehouse engine is back")
 	}
 }
@@ -319,6 +321,7 @@ func (c *child) down(err error) {
 	c.state.Up, c.state.PID = false, 0
 	c.state.Err = &unavailable{fmt.Errorf("the engine restarts: %w", err)}
 	if errors.Is(err, errHang) {
+		failpoint.Reached(failpoint.EngineHung)
 		c.state.Hangs++
 	}
 	c.mu.Unlock()
