@@ -93,9 +93,13 @@ func (l *Live) place(tenant string) int {
 func (l *Live) Apply(rows []schemas.Accepted, position uint64) {
 	l.feed.Lock()
 	defer l.feed.Unlock()
-	if !l.ready.Load() {
-		return
+	if l.ready.Load() {
+		l.apply(rows, position)
 	}
+}
+
+// apply is Apply for who holds feed.
+func (l *Live) apply(rows []schemas.Accepted, position uint64) {
 	for i := range l.order {
 		l.order[i] = l.order[i][:0]
 	}
@@ -252,6 +256,11 @@ func (l *Live) Size() FoldSize {
 func (l *Live) Rebuild(ctx context.Context) error {
 	l.feed.Lock()
 	defer l.feed.Unlock()
+	return l.rebuild(ctx)
+}
+
+// rebuild is Rebuild for who holds feed.
+func (l *Live) rebuild(ctx context.Context) error {
 	asOf, err := ledgerPosition(ctx, l.db, l.cfg.Shard)
 	if err != nil {
 		return err

@@ -286,6 +286,9 @@ func (p *pipeline) count(ctx context.Context) error {
 	group.Go(func() error { return p.writer().Run(ctx) })
 	group.Go(func() error { return p.worker.Run(ctx) })
 	group.Go(func() error { return p.jobs.Run(ctx) })
+	if p.cfg.ClickHouseURL != "" {
+		group.Go(func() error { return p.follow(ctx) })
+	}
 	return group.Wait()
 }
 

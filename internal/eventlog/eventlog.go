@@ -127,7 +127,12 @@ func (l *Log) connect() error {
 	}
 	l.conn = conn
 	if l.broker == nil {
-		l.mover = newMover(l.cfg.AckTimeout, conn.ForceReconnect)
+		l.mover = newMover(l.cfg.AckTimeout, func() error {
+			if !conn.IsConnected() {
+				return nats.ErrConnectionReconnecting // it is on its way already
+			}
+			return conn.ForceReconnect()
+		})
 	}
 	if got := conn.MaxPayload(); got < MessageBytesMax {
 		return fmt.Errorf("%w: the server's max_payload is %d, need at least %d", ErrSetting, got, MessageBytesMax)
