@@ -9,5 +9,6 @@ func scenarios() []torture.Scenario {
 		torture.Kills(),
 		torture.Engine(),
 		torture.Recovery(),
+		torture.ClusterFaults(),
 	}
 }
