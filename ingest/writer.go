@@ -112,6 +112,10 @@ type WriterConfig struct {
 	CommitEvery time.Duration
 	// RetryMin and RetryMax bound the wait after a failure.
 	RetryMin, RetryMax time.Duration
+	// BehindMax is how long the log may end before the ledger's position until that
+	// is ErrLogBehind. With a log in this process it never does, and 0 is right; in a
+	// cluster a leader that was just elected may not know all that was acknowledged.
+	BehindMax time.Duration
 	Metrics            *WriterMetrics
 	Logger             zerolog.Logger
 }
@@ -168,6 +172,9 @@ type Writer struct {
 	filter *filter
 	book   *schemas.PriceBook
 	head   Head
+	// behind is since when the log has ended before the ledger's position, zero if
+	// it does not.
+	behind time.Time
 	// The rows and keys of one range; the next one writes over them.
 	accepted []schemas.Accepted
 	keys     []NewKey
@@ -273,8 +280,12 @@ func (w *Writer) resume(ctx context.Context) error {
 		return fmt.Errorf("read end of log: %w", err)
 	}
 	if last < head.To {
+		if err := w.patient(last, head.To); err != nil {
+			return err
+		}
 		return fmt.Errorf("%w: the log ends at %d, the ledger at %d; restore the log or start a new data directory", ErrLogBehind, last, head.To)
 	}
+	w.behind = time.Time{}
 	if head.Epoch != 0 && head.Epoch != epoch {
 		return fmt.Errorf("%w: the ledger is of epoch %d, the log of %d; restore the log or start a new data directory", ErrLogBehind, head.Epoch, epoch)
 	}
@@ -292,6 +303,19 @@ func (w *Writer) resume(ctx context.Context) error {
 	w.cfg.Metrics.position.Set(float64(head.To))
 	if err := w.cfg.OnResume(ctx, head.To); err != nil {
 		return fmt.Errorf("resume at %d: %w", head.To, err)
+	}
+	return nil
+}
+
+// patient returns an error that is tried again for as long as a log that ends before
+// the ledger's position may come to its senses.
+func (w *Writer) patient(last, head uint64) error {
+	now := w.cfg.Now()
+	if w.behind.IsZero() {
+		w.behind = now
+	}
+	if now.Sub(w.behind) < w.cfg.BehindMax {
+		return fmt.Errorf("the log ends at %d, the ledger at %d: %w", last, head, schemas.ErrUnavailable)
 	}
 	return nil
 }

@@ -339,10 +339,11 @@ func (p *pipeline) writer() *ingest.Writer {
 			}
 			return writerLease{lease}, nil
 		},
-		OnCommit: p.committed,
-		OnResume: p.resumed,
-		Metrics:  ingest.NewWriterMetrics(p.metrics),
-		Logger:   p.logger.With().Str("part", "writer").Logger(),
+		BehindMax: p.cfg.behindMax(),
+		OnCommit:  p.committed,
+		OnResume:  p.resumed,
+		Metrics:   ingest.NewWriterMetrics(p.metrics),
+		Logger:    p.logger.With().Str("part", "writer").Logger(),
 	}, usageLog{log: p.log}, p.store, p.prices)
 }
 

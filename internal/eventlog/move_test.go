@@ -104,3 +104,55 @@ func TestClientLeavesTheSmallerSide(t *testing.T) {
 		t.Errorf("the stream holds %d messages, %v; want %d", state.Messages, err, many)
 	}
 }
+
+// Whoever is connected to a leader that the others have left is told that the
+// answer is not known, and never that the log ends where it ended then.
+func TestStateIsNotThatOfAFormerLeader(t *testing.T) {
+	cluster, err := servers.Start(t.Context(), servers.ClusterConfig{Command: []string{os.Args[0]}, Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	open := func() (place int, log *eventlog.Log) {
+		place, url, err := cluster.AddClient()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return place, eventlogtest.OpenConfig(t, eventlog.Config{URL: url, AckTimeout: time.Second})
+	}
+	_, writing := open()
+	asking, reading := open()
+	if _, err := writing.Append(t.Context(), eventlog.Message{Subject: "envelope.0.acme"}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	leader, err := cluster.Leader(ctx, schemas.StreamUsage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	others := []int{(leader + 1) % servers.Size, (leader + 2) % servers.Size}
+	cluster.Partition(others, []int{asking}) // so that it connects to the leader
+	await(t, "connection to the leader", func() bool {
+		return reading.ConnectedTo() == fmt.Sprint("log-", leader)
+	})
+	cluster.Partition([]int{leader, asking}, others)
+	answers := 0
+	for last := uint64(1); last < 20; {
+		if ack, err := writing.Append(ctx, eventlog.Message{Subject: "envelope.0.acme"}); err == nil {
+			last = ack.Seq
+		} else if !errors.Is(err, schemas.ErrUnavailable) {
+			t.Fatal(err)
+		}
+		state, err := reading.State(ctx, schemas.StreamUsage)
+		switch {
+		case err == nil && state.Last < last:
+			t.Fatalf("the log ends at %d, and %d was acknowledged before the question", state.Last, last)
+		case err == nil:
+			answers++
+		case !errors.Is(err, schemas.ErrUnavailable):
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d answers in the meantime", answers)
+}
