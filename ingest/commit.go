@@ -75,6 +75,9 @@ func (w *Writer) write(ctx context.Context, lease Lease, b batch) error {
 		failpoint.Reached(failpoint.LeaseLostBeforeWrite)
 		return fmt.Errorf("write range %d to %d: the lease ran out: %w", b.from, b.to, schemas.ErrUnavailable)
 	}
+	if err := w.makeSure(ctx); err != nil {
+		return fmt.Errorf("write range %d to %d: %w", b.from, b.to, err)
+	}
 
 	// THE COMMIT POINT. A crash before this insert repeats the range and writes
 	// exact copies; a crash after it costs nothing. If its answer is lost, lead
@@ -93,6 +96,24 @@ func (w *Writer) write(ctx context.Context, lease Lease, b batch) error {
 	w.book = book
 	w.cfg.OnCommit(out.accepted, b.from, b.to)
 	w.cfg.Metrics.committed(row, w.cfg.Now().Sub(started), w.cfg.Now().Sub(b.lastAt))
+	return nil
+}
+
+// makeSure looks, before the first commit of a lease, whether the holder before it
+// has committed since resume, as one does that was stopped after its own look at the
+// lease. From the first commit on the ledger itself prefers this writer's rows.
+func (w *Writer) makeSure(ctx context.Context) error {
+	if w.alone {
+		return nil
+	}
+	head, err := w.store.Head(ctx, w.cfg.Shard)
+	if err != nil {
+		return fmt.Errorf("read ledger: %w", err)
+	}
+	if head.To != w.head.To {
+		return fmt.Errorf("another writer has committed up to %d: %w", head.To, schemas.ErrUnavailable)
+	}
+	w.alone = true
 	return nil
 }
 

@@ -116,8 +116,8 @@ type WriterConfig struct {
 	// is ErrLogBehind. With a log in this process it never does, and 0 is right; in a
 	// cluster a leader that was just elected may not know all that was acknowledged.
 	BehindMax time.Duration
-	Metrics            *WriterMetrics
-	Logger             zerolog.Logger
+	Metrics   *WriterMetrics
+	Logger    zerolog.Logger
 }
 
 func (cfg WriterConfig) withDefaults() WriterConfig {
@@ -175,6 +175,8 @@ type Writer struct {
 	// behind is since when the log has ended before the ledger's position, zero if
 	// it does not.
 	behind time.Time
+	// alone is set once nobody else has committed since resume; see write.
+	alone bool
 	// The rows and keys of one range; the next one writes over them.
 	accepted []schemas.Accepted
 	keys     []NewKey
@@ -290,6 +292,7 @@ func (w *Writer) resume(ctx context.Context) error {
 		return fmt.Errorf("%w: the ledger is of epoch %d, the log of %d; restore the log or start a new data directory", ErrLogBehind, head.Epoch, epoch)
 	}
 	head.Epoch = epoch
+	w.alone = false
 	if err := w.reachedResume(ctx, head); err != nil {
 		return err
 	}

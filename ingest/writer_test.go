@@ -416,6 +416,58 @@ func TestReplayGivesTheSameRows(t *testing.T) {
 	}
 }
 
+// In a cluster a leader that was just elected may not know the end of the log yet.
+func TestWriterWaitsForTheEndOfTheLog(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	store := &memoryStore{fault: func(string) error { return nil }, ledger: []LedgerRow{{From: 1, To: 10, PriceRevision: 1}}}
+	log := &memoryLog{records: make([]Record, 9)}
+	w := newTestWriter(t, log, store)
+	w.cfg.BehindMax, w.cfg.Now = time.Minute, func() time.Time { return now }
+	for _, step := range []struct {
+		wait time.Duration
+		want error
+	}{{0, schemas.ErrUnavailable}, {59 * time.Second, schemas.ErrUnavailable}, {time.Second, ErrLogBehind}} {
+		now = now.Add(step.wait)
+		if err := w.resume(t.Context()); !errors.Is(err, step.want) {
+			t.Errorf("after %s: %v, want %v", step.wait, err, step.want)
+		}
+	}
+	log.records = append(log.records, Record{Seq: 10})
+	if err := w.resume(t.Context()); err != nil {
+		t.Errorf("with the whole log: %v", err)
+	}
+}
+
+// A predecessor that was stopped after its look at the lease may commit when its
+// successor has read the ledger: the successor begins again behind it.
+func TestWriterSeesALateCommitOfItsPredecessor(t *testing.T) {
+	t.Parallel()
+	store := &memoryStore{rejects: map[string]string{}, fault: func(string) error { return nil }}
+	log := &memoryLog{}
+	fillLog(log, rand.New(rand.NewPCG(1, 1)))
+	late := uint64(len(log.records) / 2)
+	var once sync.Once
+	store.fault = func(step string) error {
+		once.Do(func() { // while the first range is being written
+			store.ledger = append(store.ledger, LedgerRow{From: 1, To: late, PriceRevision: 1, Lease: 1})
+		})
+		return nil
+	}
+	w := newTestWriter(t, log, store)
+	drain(t, w, log, store)
+	end := uint64(0)
+	for _, row := range store.ledger {
+		if row.From != end+1 {
+			t.Fatalf("after %d comes the range %d to %d", end, row.From, row.To)
+		}
+		end = row.To
+	}
+	if end != uint64(len(log.records)) {
+		t.Errorf("the ledger ends at %d of %d", end, len(log.records))
+	}
+}
+
 func TestWriterStopsWhenTheLogIsShort(t *testing.T) {
 	t.Parallel()
 	store := &memoryStore{fault: func(string) error { return nil }, ledger: []LedgerRow{{From: 1, To: 10}}}

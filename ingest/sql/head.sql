@@ -6,5 +6,5 @@ SELECT
     max(to_seq) AS position,
     argMax(epoch, to_seq) AS epoch,
     argMax(price_revision, to_seq) AS revision
-FROM ledger
+FROM ledger FINAL
 WHERE shard = {shard:UInt32}
