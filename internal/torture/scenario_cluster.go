@@ -77,6 +77,11 @@ func cluster(ctx context.Context, r *Round) error {
 			return fmt.Errorf("%s: %w", f.name, err)
 		}
 	}
+	if r.Short {
+		if err := c.check(ctx, r); err != nil {
+			return err
+		}
+	}
 	r.At("compares the copies of the log")
 	copied, err := c.Logs.SameCopies(ctx, schemas.StreamUsage)
 	if err != nil {
@@ -86,7 +91,8 @@ func cluster(ctx context.Context, r *Round) error {
 	return nil
 }
 
-// suffer puts one fault into a loaded cluster, mends it, and checks everything.
+// suffer puts one fault into a loaded cluster and mends it. Then it checks
+// everything; the small form does so at the end, after all faults.
 func (c *Cluster) suffer(ctx context.Context, r *Round, f clusterFault) error {
 	r.At("%s", f.name)
 	c.arena.Load(ctx)
@@ -110,8 +116,16 @@ func (c *Cluster) suffer(ctx context.Context, r *Round, f clusterFault) error {
 	if err := c.arena.Rest(); err != nil {
 		return err
 	}
+	if r.Short {
+		return nil
+	}
+	return c.check(ctx, r)
+}
+
+// check holds both nodes against the books.
+func (c *Cluster) check(ctx context.Context, r *Round) error {
 	for i, node := range c.Nodes {
-		r.At("%s: checks at node %d", f.name, i)
+		r.At("checks at node %d", i)
 		checking, cancel := context.WithTimeout(ctx, checkMax)
 		v, err := Check(checking, node, c.arena.Tenants...)
 		cancel()
@@ -141,7 +155,7 @@ func (c *Cluster) leaderStopped(ctx context.Context, r *Round) error {
 	}
 	d := 30 * time.Second
 	if r.Short {
-		d = 8 * time.Second
+		d = 6 * time.Second
 	}
 	rest(ctx, d)
 	return errors.Join(c.progress(ctx, 50), c.Logs.Resume(leader))
@@ -223,11 +237,14 @@ func (c *Cluster) allKilled(ctx context.Context, r *Round) error {
 	return nil
 }
 
-// lone ends both pandas and starts one with a failpoint: it becomes the writer.
+// lone ends both pandas, so that the lease is free, and starts one with a failpoint:
+// it becomes the writer.
 func (c *Cluster) lone(ctx context.Context, r *Round, points string) (node, other *Panda, err error) {
 	i := r.Rng.IntN(nodesMax)
+	ending, cancel := context.WithTimeout(ctx, reachMax)
+	defer cancel()
 	for _, n := range c.Nodes {
-		if err := n.Kill(); err != nil {
+		if _, err := n.Drain(ending); err != nil {
 			return nil, nil, err
 		}
 	}

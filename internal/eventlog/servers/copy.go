@@ -37,7 +37,7 @@ func ReadStore(ctx context.Context, dir, stream string) (_ Copy, err error) {
 	if err != nil {
 		return Copy{}, fmt.Errorf("read store %s: %w", dir, err)
 	}
-	defer os.RemoveAll(duplicate)
+	defer func() { _ = os.RemoveAll(duplicate) }() // a temporary directory
 	if err := os.CopyFS(duplicate, os.DirFS(dir)); err != nil {
 		return Copy{}, fmt.Errorf("read store %s: %w", dir, err)
 	}
