@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -100,18 +101,24 @@ func (c *Cluster) start(ctx context.Context) error {
 }
 
 // freeAddresses finds loopback addresses that nobody listens on. They must be
-// known before the servers start, because each names the others.
+// known before the servers start, because each names the others. They lie below
+// the ports that the kernel gives to whoever dials: a server that is away must find
+// its port free when it comes back, and a dial to it must not meet itself.
 func freeAddresses(n int) ([]string, error) {
-	addresses := make([]string, n)
-	for i := range addresses {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("find a free address: %w", err)
+	const from, to, triesMax = 15000, 30000, 1000
+	addresses := make([]string, 0, n)
+	for range triesMax {
+		if len(addresses) == n {
+			return addresses, nil
 		}
-		defer l.Close()
-		addresses[i] = l.Addr().String()
+		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(from+rand.IntN(to-from)))
+		if err != nil {
+			continue
+		}
+		defer l.Close() // until all are found, so that none is found twice
+		addresses = append(addresses, l.Addr().String())
 	}
-	return addresses, nil
+	return nil, fmt.Errorf("find %d free addresses: %d tries", n, triesMax)
 }
 
 // await asks again and again until it is so or ctx ends.

@@ -34,7 +34,7 @@ func (s *sender) run(ctx context.Context, log *eventlog.Log) error {
 			if err == nil {
 				break
 			}
-			if !errors.Is(err, schemas.ErrUnavailable) {
+			if !errors.Is(err, schemas.ErrUnavailable) || errors.Is(err, eventlog.ErrClosed) {
 				return err
 			}
 			<-again.C
