@@ -23,15 +23,18 @@ func (l *Live) Follow(ctx context.Context) (Position, error) {
 	if !l.ready.Load() {
 		return at, nil
 	}
-	asOf, err := ledgerPosition(ctx, l.db, l.cfg.Shard)
+	asOf, err := l.store.Position(ctx, l.cfg.Shard)
 	if err != nil || asOf.Seq <= at.Seq {
 		return at, err
 	}
-	rows, err := l.between(ctx, at.Seq, asOf.Seq)
-	if err != nil {
-		return at, err
+	var rows []schemas.Accepted
+	spans, ok := l.store.(spanStore)
+	if ok {
+		if rows, err = spans.Between(ctx, at.Seq, asOf.Seq, followRowsMax+1); err != nil {
+			return at, err
+		}
 	}
-	if len(rows) > followRowsMax {
+	if !ok || len(rows) > followRowsMax {
 		err = l.rebuild(ctx)
 	} else {
 		l.apply(rows, asOf.Seq)
@@ -39,13 +42,21 @@ func (l *Live) Follow(ctx context.Context) (Position, error) {
 	return l.Position(), err
 }
 
-// between reads the events of a span of the log, and one more than the limit if
-// there are more.
-func (l *Live) between(ctx context.Context, after, upto uint64) ([]schemas.Accepted, error) {
-	rows, err := l.db.Query(ctx, statement("follow"),
+// A spanStore is a LiveStore that can be read in part; another is read whole.
+type spanStore interface {
+	// Between returns the events of (after, upto], of all tenants, in the order of
+	// the log, at most limit of them.
+	Between(ctx context.Context, after, upto uint64, limit int) ([]schemas.Accepted, error)
+}
+
+var _ spanStore = LiveTables{}
+
+// Between implements spanStore.
+func (t LiveTables) Between(ctx context.Context, after, upto uint64, limit int) ([]schemas.Accepted, error) {
+	rows, err := t.db.Query(ctx, statement("follow"),
 		warehouse.Param{Name: "after", Value: after},
 		warehouse.Param{Name: "upto", Value: upto},
-		warehouse.Param{Name: "limit", Value: uint32(followRowsMax + 1)})
+		warehouse.Param{Name: "limit", Value: uint32(limit)})
 	if err != nil {
 		return nil, fmt.Errorf("follow the ledger: %w", err)
 	}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/agentik-os/panda/internal/failpoint"
-	"github.com/agentik-os/panda/internal/warehouse"
 	"github.com/agentik-os/panda/schemas"
 )
 
@@ -38,9 +37,9 @@ const liveShards = 64
 // Live is the running totals of all tenants, read by many while the writer feeds
 // them. A read sees a tenant as of exactly one commit.
 type Live struct {
-	cfg  LiveConfig
-	db   DB
-	seed maphash.Seed
+	cfg   LiveConfig
+	store LiveStore
+	seed  maphash.Seed
 	// feed is held by Apply and by Rebuild, so that commits wait for a rebuild
 	// under way and are then judged by its position.
 	feed   sync.Mutex
@@ -60,14 +59,14 @@ type liveShard struct {
 }
 
 // NewLive returns a Live that is not ready before its first Rebuild.
-func NewLive(cfg LiveConfig, db DB) *Live {
+func NewLive(cfg LiveConfig, store LiveStore) *Live {
 	if cfg.Limits == (FoldLimits{}) {
 		cfg.Limits = DefaultFoldLimits()
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	l := &Live{cfg: cfg, db: db, seed: maphash.MakeSeed(), moved: make(chan struct{})}
+	l := &Live{cfg: cfg, store: store, seed: maphash.MakeSeed(), moved: make(chan struct{})}
 	for i := range l.shards {
 		l.shards[i].fold = l.newFold(cfg.Now())
 	}
@@ -123,6 +122,11 @@ func (s *liveShard) apply(rows []schemas.Accepted, order []int32, asOf Position,
 		return
 	}
 	for _, i := range order {
+		// A commit may begin before the position, where Follow has read a part of it
+		// as of another writer's.
+		if rows[i].Seq <= s.fold.position {
+			continue
+		}
 		s.fold.applyRow(&rows[i], asOf.Seq)
 	}
 	s.fold.position, s.asOf = asOf.Seq, asOf
@@ -261,7 +265,7 @@ func (l *Live) Rebuild(ctx context.Context) error {
 
 // rebuild is Rebuild for who holds feed.
 func (l *Live) rebuild(ctx context.Context) error {
-	asOf, err := ledgerPosition(ctx, l.db, l.cfg.Shard)
+	asOf, err := l.store.Position(ctx, l.cfg.Shard)
 	if err != nil {
 		return err
 	}
@@ -291,54 +295,18 @@ func (l *Live) rebuild(ctx context.Context) error {
 }
 
 func (l *Live) loadTotals(ctx context.Context, folds *[liveShards]*Fold, keep Keep, position uint64) error {
-	rows, err := l.db.Query(ctx, statement("rebuild"),
-		warehouse.Param{Name: "from_ms", Value: keep.MonthsFrom.UnixMilli()},
-		warehouse.Param{Name: "days_from_ms", Value: keep.DaysFrom.UnixMilli()},
-		warehouse.Param{Name: "position", Value: position})
-	if err != nil {
-		return fmt.Errorf("rebuild live totals: %w", err)
-	}
-	err = each(rows, func() error {
-		var tenant string
-		var monthS, dayS int64
-		var names [dimensionCount]string
-		var t Totals
-		dest := append([]any{&tenant, &monthS, &dayS}, nameDest(&names)...)
-		if err := rows.Scan(append(dest, totalsDest(&t)...)...); err != nil {
-			return err
+	return l.store.Totals(ctx, keep, position, func(r *LiveRow) {
+		fold := folds[l.place(r.Tenant)]
+		fold.load(r.Tenant, r.Names, schemas.WindowOf(schemas.GrainMonth, r.Month), &r.Totals)
+		if !r.Day.IsZero() {
+			fold.load(r.Tenant, r.Names, schemas.WindowOf(schemas.GrainDay, r.Day), &r.Totals)
 		}
-		fold := folds[l.place(tenant)]
-		fold.load(tenant, names, schemas.WindowOf(schemas.GrainMonth, time.Unix(monthS, 0)), &t)
-		if dayS != 0 {
-			fold.load(tenant, names, schemas.WindowOf(schemas.GrainDay, time.Unix(dayS, 0)), &t)
-		}
-		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("rebuild live totals: %w", err)
-	}
-	return nil
 }
 
 func (l *Live) loadLevels(ctx context.Context, folds *[liveShards]*Fold, keep Keep, position uint64) error {
-	rows, err := l.db.Query(ctx, statement("rebuild_levels"),
-		warehouse.Param{Name: "from_ms", Value: keep.MonthsFrom.UnixMilli()},
-		warehouse.Param{Name: "position", Value: position})
-	if err != nil {
-		return fmt.Errorf("rebuild levels: %w", err)
-	}
-	err = each(rows, func() error {
-		var tenant string
-		var level Level
-		if err := rows.Scan(&tenant, &level.Name, &level.Value, &level.Time, &level.Seq, &level.Idx); err != nil {
-			return err
-		}
+	return l.store.Levels(ctx, keep, position, func(tenant string, level Level) {
 		fold := folds[l.place(tenant)]
 		fold.tenant(tenant).setLevel(level, fold.limits.LevelsPerTenantMax)
-		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("rebuild levels: %w", err)
-	}
-	return nil
 }

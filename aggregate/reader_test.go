@@ -23,7 +23,7 @@ var (
 func clock() time.Time { return noon }
 
 func newLive(p *project) *aggregate.Live {
-	return aggregate.NewLive(aggregate.LiveConfig{Now: clock}, p.db)
+	return aggregate.NewLive(aggregate.LiveConfig{Now: clock}, aggregate.NewLiveTables(p.db))
 }
 
 func totalsOf(calls, tokens int64, pico int64) aggregate.Totals {
@@ -63,6 +63,11 @@ func TestLiveFollowsTheLedger(t *testing.T) {
 	follow(2, totalsOf(2, 120, 8))
 	p.commit(4, call("globex", 4, noon, "opus", 1, 1))
 	follow(4, totalsOf(3, 1020, 17))
+	// A commit that begins with what was read as another writer's.
+	live.Apply([]schemas.Accepted{call("acme", 3, noon, "opus", 900, 9), call("acme", 5, noon, "opus", 1, 1)}, 5)
+	if got, at, _ := live.Totals("acme", month); got != totalsOf(4, 1021, 18) || at.Seq != 5 {
+		t.Errorf("after an overlapping commit: %+v at %d", got, at.Seq)
+	}
 }
 
 func TestLiveIsAsOfACommit(t *testing.T) {
@@ -269,7 +274,7 @@ func TestReaderGoesToRollupsForManyCombinations(t *testing.T) {
 	p := newProject(t)
 	limits := aggregate.DefaultFoldLimits()
 	limits.CombosPerTenantMax = 1
-	live := aggregate.NewLive(aggregate.LiveConfig{Now: clock, Limits: limits}, p.db)
+	live := aggregate.NewLive(aggregate.LiveConfig{Now: clock, Limits: limits}, aggregate.NewLiveTables(p.db))
 	if err := live.Rebuild(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -68,23 +68,31 @@ func (w *Writer) collect(records []Record, after uint64, expect int) (batch, []R
 		if len(b.steps) >= w.cfg.BatchRowsMax {
 			return b, records[i:], nil
 		}
-		r := &records[i]
-		if r.Seq != b.to+1 {
-			return b, nil, fmt.Errorf("%w: %d to %d", ErrLogGap, b.to+1, r.Seq-1)
+		if err := b.take(&records[i], w.cfg.Key); err != nil {
+			return b, nil, err
 		}
-		b.to = r.Seq
-		b.messages++
-		b.lastAt = r.Time
-		w.decodeRecord(&b, r)
 	}
 	return b, nil, nil
 }
 
-func (w *Writer) decodeRecord(b *batch, r *Record) {
+// take adds the record that follows the batch's last one. key is what envelopes
+// are signed with.
+func (b *batch) take(r *Record, key []byte) error {
+	if r.Seq != b.to+1 {
+		return fmt.Errorf("%w: %d to %d", ErrLogGap, b.to+1, r.Seq-1)
+	}
+	b.to = r.Seq
+	b.messages++
+	b.lastAt = r.Time
+	b.decode(r, key)
+	return nil
+}
+
+func (b *batch) decode(r *Record, key []byte) {
 	kind, tenant := schemas.ParseUsageSubject(r.Subject)
 	switch kind {
 	case schemas.SubjectEnvelope:
-		events, _, err := DecodeEnvelope(r.Data, tenant, w.cfg.Key)
+		events, _, err := DecodeEnvelope(r.Data, tenant, key)
 		if err != nil {
 			b.quarantineRecord(r, tenant, err)
 			return

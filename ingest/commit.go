@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/agentik-os/panda/internal/failpoint"
+	"github.com/agentik-os/panda/internal/invariant"
 	"github.com/agentik-os/panda/schemas"
 	"golang.org/x/sync/errgroup"
 )
@@ -51,7 +52,12 @@ func (w *Writer) write(ctx context.Context, lease Lease, b batch) error {
 	if err != nil {
 		return err
 	}
-	row := w.ledgerRow(&b, out, book, lease.Token())
+	row := ledgerRow(&b, out, book.Number())
+	row.Shard, row.Epoch, row.Lease, row.CommittedAt = w.cfg.Shard, w.head.Epoch, lease.Token(), w.cfg.Now().UTC()
+	if row.Events != row.Accepted+row.Duplicates+row.Conflicts+row.Quarantined {
+		return invariant.Broken(invariant.VerdictsAddUp, "range %d to %d has %d events and %d accepted, %d duplicates, %d conflicts, %d quarantined",
+			b.from, b.to, row.Events, row.Accepted, row.Duplicates, row.Conflicts, row.Quarantined)
+	}
 	reachedVerdicts(out, row)
 	failpoint.Hit(failpoint.WriterJudged)
 
@@ -94,7 +100,7 @@ func (w *Writer) write(ctx context.Context, lease Lease, b batch) error {
 	}
 	w.head = Head{To: b.to, Epoch: w.head.Epoch, PriceRevision: row.PriceRevision, Keys: w.head.Keys + uint64(len(out.keys))}
 	w.book = book
-	w.cfg.OnCommit(out.accepted, b.from, b.to)
+	w.cfg.OnCommit(out.accepted, b.to)
 	w.cfg.Metrics.committed(row, w.cfg.Now().Sub(started), w.cfg.Now().Sub(b.lastAt))
 	return nil
 }
@@ -120,83 +126,29 @@ func (w *Writer) makeSure(ctx context.Context) error {
 // judge gives every event of a batch its verdict and returns the price book in
 // force at its end.
 func (w *Writer) judge(ctx context.Context, b *batch) (*verdictRange, *schemas.PriceBook, error) {
-	known, targets, err := w.lookups(ctx, b)
+	out := &verdictRange{
+		accepted: slices.Grow(w.accepted[:0], len(b.steps)),
+		keys:     slices.Grow(w.keys[:0], len(b.steps)),
+	}
+	h := hearing{keys: w.store, prices: w.prices, upTo: w.head.To, book: w.book, mayHave: w.filter.mayHave}
+	err := h.judge(ctx, b, out)
+	w.cfg.Metrics.lookups.Add(float64(h.asked))
 	if err != nil {
 		return nil, nil, err
 	}
-	out := &verdictRange{
-		accepted:    slices.Grow(w.accepted[:0], len(b.steps)),
-		keys:        slices.Grow(w.keys[:0], len(b.steps)),
-		quarantined: b.quarantined,
-		events:      uint64(len(b.quarantined)),
-	}
-	book := w.book
-	j := judge{known: known, targets: targets, seen: make(map[Key]seenRow, len(b.steps)), out: out}
-	j.rate = book.Rate
-	for i := range b.steps {
-		s := &b.steps[i]
-		if s.revision == 0 {
-			j.event(&s.candidate)
-			continue
-		}
-		if book, err = w.prices.Book(ctx, s.revision); err != nil {
-			return nil, nil, fmt.Errorf("load price revision %d: %w", s.revision, err)
-		}
-		j.rate = book.Rate
-	}
+	reachedFilter(w.filter, out)
 	w.accepted, w.keys = out.accepted, out.keys
-	return out, book, nil
+	return out, h.book, nil
 }
 
-// lookups asks the store about every key that the filter calls possibly seen,
-// and for the rows that voids name.
-func (w *Writer) lookups(ctx context.Context, b *batch) (map[Key]KeyRow, map[Key]schemas.Accepted, error) {
-	var ask []Key
-	var refs []TenantRef
-	for i := range b.steps {
-		s := &b.steps[i]
-		if s.revision != 0 {
-			continue
-		}
-		if w.filter.mayHave(&s.key) {
-			ask = append(ask, s.key)
-		}
-		if s.event.Type == schemas.TypeVoid {
-			ask = append(ask, VoidKeyOf(s.tenant, s.event.Corrects))
-			refs = append(refs, TenantRef{s.tenant, s.event.Corrects})
-		}
-	}
-	known := map[Key]KeyRow{}
-	targets := map[Key]schemas.Accepted{}
-	w.cfg.Metrics.lookups.Add(float64(len(ask)))
-	if len(ask) > 0 {
-		var err error
-		if known, err = w.store.Known(ctx, ask, w.head.To); err != nil {
-			return nil, nil, fmt.Errorf("look up %d keys: %w", len(ask), err)
-		}
-		reachedLookups(w.filter, b, known)
-	}
-	if len(refs) > 0 {
-		rows, err := w.store.Accepted(ctx, refs, w.head.To)
-		if err != nil {
-			return nil, nil, fmt.Errorf("look up %d voided events: %w", len(refs), err)
-		}
-		for _, r := range rows {
-			targets[KeyOf(r.Tenant, r.Event.Source, r.Event.ID)] = r
-		}
-	}
-	return known, targets, nil
-}
-
-func (w *Writer) ledgerRow(b *batch, out *verdictRange, book *schemas.PriceBook, lease uint64) *LedgerRow {
+// ledgerRow sums a judged batch up. Shard, epoch, lease and time are the
+// writer's to add.
+func ledgerRow(b *batch, out *verdictRange, revision uint32) *LedgerRow {
 	row := &LedgerRow{
-		Shard: w.cfg.Shard, Epoch: w.head.Epoch, From: b.from, To: b.to, Messages: b.messages, Events: out.events,
+		From: b.from, To: b.to, Messages: b.messages, Events: out.events,
 		Accepted: uint64(len(out.accepted)), Duplicates: out.duplicates,
 		Conflicts: uint64(len(out.conflicts)), Quarantined: uint64(len(out.quarantined)),
-		PriceRevision: book.Number(), Lease: lease, CommittedAt: w.cfg.Now().UTC(),
-	}
-	if row.Events != row.Accepted+row.Duplicates+row.Conflicts+row.Quarantined {
-		panic(fmt.Sprintf("ledger: range %d to %d has %d events but its verdicts do not add up", b.from, b.to, row.Events))
+		PriceRevision: revision,
 	}
 	dirty := map[dirtyWindow]struct{}{}
 	for i := range out.accepted {

@@ -4,9 +4,8 @@ package ingest
 // event, one for a message that cannot be read, none for a price revision. It is
 // how the log is held against the ledger.
 func EventsIn(r *Record, key []byte) int {
-	w := Writer{cfg: WriterConfig{Key: key}}
 	var b batch
-	w.decodeRecord(&b, r)
+	b.decode(r, key)
 	n := len(b.quarantined)
 	for i := range b.steps {
 		if b.steps[i].revision == 0 {

@@ -44,14 +44,13 @@ func reachedVerdicts(out *verdictRange, row *LedgerRow) {
 	}
 }
 
-// reachedLookups marks that the filter called a key possibly seen that was new.
-func reachedLookups(f *filter, b *batch, known map[Key]KeyRow) {
+// reachedFilter marks that the filter called a key possibly seen that was new.
+func reachedFilter(f *filter, out *verdictRange) {
 	if !failpoint.Enabled {
 		return
 	}
-	for i := range b.steps {
-		s := &b.steps[i]
-		if _, found := known[s.key]; s.revision == 0 && !found && f.mayHave(&s.key) {
+	for i := range out.keys {
+		if f.mayHave(&out.keys[i].Key) {
 			failpoint.Reached(failpoint.FilterGuessedWrong)
 			return
 		}

@@ -30,7 +30,7 @@ func writeAll(t *testing.T, log *memoryLog, store Store, rows int) {
 	end := uint64(len(log.records))
 	w := newTestWriter(t, log, store)
 	w.cfg.BatchRowsMax, w.cfg.BatchRecordsMax, w.cfg.CommitEvery = rows, rows, time.Millisecond
-	w.cfg.OnCommit = func(_ []schemas.Accepted, _, to uint64) {
+	w.cfg.OnCommit = func(_ []schemas.Accepted, to uint64) {
 		if to == end {
 			cancel()
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/agentik-os/panda/internal/failpoint"
+	"github.com/agentik-os/panda/internal/invariant"
 	"github.com/agentik-os/panda/schemas"
 	"github.com/rs/zerolog"
 )
@@ -91,9 +92,9 @@ type WriterConfig struct {
 	Key []byte
 	// Acquire waits for the shard's lease.
 	Acquire func(ctx context.Context) (Lease, error)
-	// OnCommit is called after every commit, in order, with the rows it added
-	// and the range of the log it covers. It must not keep the slice.
-	OnCommit func(rows []schemas.Accepted, from, to uint64)
+	// OnCommit is called after every commit, in order, with the rows it added and
+	// the sequence up to which it counts. It must not keep the slice.
+	OnCommit func(rows []schemas.Accepted, to uint64)
 	// OnResume is called whenever the writer takes up at a position of the ledger,
 	// before any commit after it. Commits up to there may not have been reported:
 	// another writer made them, or the answer to one was lost. An error makes the
@@ -140,7 +141,7 @@ func (cfg WriterConfig) withDefaults() WriterConfig {
 		cfg.Now = time.Now
 	}
 	if cfg.OnCommit == nil {
-		cfg.OnCommit = func([]schemas.Accepted, uint64, uint64) {}
+		cfg.OnCommit = func([]schemas.Accepted, uint64) {}
 	}
 	if cfg.OnResume == nil {
 		cfg.OnResume = func(context.Context, uint64) error { return nil }
@@ -153,11 +154,11 @@ func (cfg WriterConfig) withDefaults() WriterConfig {
 
 // ErrLogBehind says that the log is not the one the ledger was written from: it
 // ends before the ledger's position, or was made anew. Nothing is written until a person has looked.
-var ErrLogBehind = errors.New("the log is not the one of the ledger")
+var ErrLogBehind = invariant.New(invariant.LogCoversLedger, "the log is not the one of the ledger")
 
 // ErrLogGap says that records are missing between the ledger's position and the
 // oldest one on the log.
-var ErrLogGap = errors.New("the log lost records before they were written")
+var ErrLogGap = invariant.New(invariant.LogHasNoGap, "the log lost records before they were written")
 
 // Writer turns the records of one shard into rows. One goroutine runs it; while
 // it inserts one range, a second reads and decodes the next.

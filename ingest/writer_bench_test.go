@@ -51,7 +51,7 @@ func BenchmarkWriter(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		_ = w.ledgerRow(&batch, out, book, 1)
+		_ = ledgerRow(&batch, out, book.Number())
 		if err := w.store.WriteRows(b.Context(), out.accepted); err != nil {
 			b.Fatal(err)
 		}

@@ -28,7 +28,7 @@ func TestLostAnswerIsReported(t *testing.T) {
 		w := newTestWriter(t, log, store)
 		reported := make(chan uint64, 1)
 		refused := false
-		w.cfg.OnCommit = func([]schemas.Accepted, uint64, uint64) { t.Error("the commit was reported as one of this writer") }
+		w.cfg.OnCommit = func([]schemas.Accepted, uint64) { t.Error("the commit was reported as one of this writer") }
 		w.cfg.OnResume = func(_ context.Context, position uint64) error {
 			switch {
 			case position == 0: // the start

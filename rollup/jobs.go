@@ -182,8 +182,8 @@ func (j *Jobs) Trigger(ctx context.Context, name string) error {
 	defer cancelRecord()
 	finished := j.cfg.Now()
 	failpoint.Hit(failpoint.JobBeforeRecord)
-	recordErr := recordRun(record, j.db, run{
-		job: name, started: started, finished: finished, outcome: outcome, detail: clipDetail(detail),
+	recordErr := recordRun(record, j.db, Run{
+		Job: name, Started: started, Finished: finished, Outcome: outcome, Detail: clipDetail(detail),
 	})
 	if err != nil {
 		err = fmt.Errorf("run job %s: %w", name, err)

@@ -18,15 +18,15 @@ func TestPlan(t *testing.T) {
 		}
 		return at.Unix()
 	}
-	dirty := []dirtyHour{
+	dirty := []DirtyHour{
 		{"beta", hour("2026-05-03T10")}, {"acme", hour("2026-05-31T23")}, {"acme", hour("2026-06-01T00")},
 		{"acme", hour("2026-05-03T10")}, {"acme", hour("2026-05-03T10")}, {"acme", hour("2026-05-03T11")},
 	}
 	text := func(s int64) string { return time.Unix(s, 0).UTC().Format("01-02T15") }
 	var got strings.Builder
 	for _, b := range plan(dirty, 3) {
-		fmt.Fprintf(&got, "%s %s-%s: %s %s to %s %s, %d\n", b.grain, text(b.from.Unix()), text(b.to.Unix()),
-			b.first.tenant, text(b.first.start), b.last.tenant, text(b.last.start), b.windows)
+		fmt.Fprintf(&got, "%s %s-%s: %s %s to %s %s, %d\n", b.Grain, text(b.From.Unix()), text(b.To.Unix()),
+			b.First.Tenant, text(b.First.Start), b.Last.Tenant, text(b.Last.Start), b.Windows)
 	}
 	// Three windows at most, never two months; days and months after the hours.
 	want := `hour 05-03T10-06-01T00: acme 05-03T10 to acme 05-31T23, 3
@@ -46,10 +46,10 @@ month 06-01T00-07-01T00: acme 06-01T00 to acme 06-01T00, 1
 }
 
 func TestNextSpan(t *testing.T) {
-	type r = ledgerRange
+	type r = Range
 	for name, c := range map[string]struct {
 		position uint64
-		ranges   []ledgerRange
+		ranges   []Range
 		upto     uint64
 		broken   bool
 	}{

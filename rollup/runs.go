@@ -17,51 +17,52 @@ const (
 	OutcomeSkipped = "skipped"
 )
 
-// run is one row of job_runs.
-type run struct {
-	job               string
-	started, finished time.Time
-	outcome           string
-	position          uint64
-	rows              uint64
-	detail            string
+// A Run is one row of job_runs.
+type Run struct {
+	Job               string
+	Started, Finished time.Time
+	// Outcome is one of the Outcome constants.
+	Outcome  string
+	Position uint64
+	Rows     uint64
+	Detail   string
 }
 
-// reached is how far a job has come.
-type reached struct {
-	position uint64
-	finished time.Time // zero when the job has never ended well
+// Reached is how far a job has come.
+type Reached struct {
+	Position uint64
+	Finished time.Time // zero when the job has never ended well
 }
 
-func readPosition(ctx context.Context, db DB, job string) (reached, error) {
+func readPosition(ctx context.Context, db DB, job string) (Reached, error) {
 	rows, err := db.Query(ctx, statement("position"), warehouse.Param{Name: "job", Value: job})
 	if err != nil {
-		return reached{}, fmt.Errorf("read position of %s: %w", job, err)
+		return Reached{}, fmt.Errorf("read position of %s: %w", job, err)
 	}
-	var r reached
+	var r Reached
 	err = each(rows, func() error {
 		var finishedMS int64
-		err := rows.Scan(&r.position, &finishedMS)
-		r.finished = time.UnixMilli(finishedMS)
+		err := rows.Scan(&r.Position, &finishedMS)
+		r.Finished = time.UnixMilli(finishedMS)
 		return err
 	})
 	if err != nil {
-		return reached{}, fmt.Errorf("read position of %s: %w", job, err)
+		return Reached{}, fmt.Errorf("read position of %s: %w", job, err)
 	}
 	return r, nil
 }
 
-func recordRun(ctx context.Context, db DB, r run) error {
+func recordRun(ctx context.Context, db DB, r Run) error {
 	err := db.Exec(ctx, statement("run"),
-		warehouse.Param{Name: "job", Value: r.job},
-		warehouse.Param{Name: "started_ms", Value: r.started.UnixMilli()},
-		warehouse.Param{Name: "finished_ms", Value: r.finished.UnixMilli()},
-		warehouse.Param{Name: "outcome", Value: r.outcome},
-		warehouse.Param{Name: "position", Value: r.position},
-		warehouse.Param{Name: "rows", Value: r.rows},
-		warehouse.Param{Name: "detail", Value: r.detail})
+		warehouse.Param{Name: "job", Value: r.Job},
+		warehouse.Param{Name: "started_ms", Value: r.Started.UnixMilli()},
+		warehouse.Param{Name: "finished_ms", Value: r.Finished.UnixMilli()},
+		warehouse.Param{Name: "outcome", Value: r.Outcome},
+		warehouse.Param{Name: "position", Value: r.Position},
+		warehouse.Param{Name: "rows", Value: r.Rows},
+		warehouse.Param{Name: "detail", Value: r.Detail})
 	if err != nil {
-		return fmt.Errorf("record run of %s: %w", r.job, err)
+		return fmt.Errorf("record run of %s: %w", r.Job, err)
 	}
 	return nil
 }

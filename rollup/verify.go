@@ -2,9 +2,12 @@ package rollup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
+	"time"
 
+	"github.com/agentik-os/panda/internal/invariant"
 	"github.com/agentik-os/panda/internal/warehouse"
 )
 
@@ -26,6 +29,13 @@ type VerifyConfig struct {
 	// Log is read if it is there; without it the log is not checked, and the
 	// report says so.
 	Log LogReader
+	// Replay judges the committed range that begins at from again and returns what
+	// differs from the ledger as a breach of invariant.ReplayIsEqual, an error that
+	// matches NotOnLog if the log has forgotten it. Without it replays are not
+	// checked, and the report says so.
+	Replay func(ctx context.Context, from uint64) error
+	// NotOnLog is Replay's error for a range that cannot be judged again.
+	NotOnLog error
 	// FindingsMax bounds the differences a check names, 20: enough to see a
 	// pattern. The count of all is always given.
 	FindingsMax int
@@ -35,9 +45,14 @@ type VerifyConfig struct {
 type VerifyOptions struct {
 	// From and To bound the log; zero is from the first and to the last
 	// committed. From is moved up to the beginning of a range, To down to the end
-	// of one. Windows and identities are only checked without bounds, because they
-	// are sums over the whole log.
+	// of one. Windows and files are only checked without bounds, because they are
+	// of the whole log.
 	From, To uint64
+	// ReplayMax is how many ranges are judged again, chosen at random; 0 takes 8,
+	// math.MaxUint32 all that are on the log.
+	ReplayMax uint32
+	// Salt makes the choice another one.
+	Salt uint64
 }
 
 // A Report is the outcome of a Verify.
@@ -48,6 +63,9 @@ type Report struct {
 	// RollupPosition is what windows were compared as of.
 	RollupPosition uint64
 	Checks         []Check
+	// Broken are the parts whose files are damaged; if there are any, the checks
+	// after "parts" were not made.
+	Broken []BrokenPart
 }
 
 // OK reports whether nothing was found that should not be.
@@ -77,6 +95,29 @@ type Check struct {
 
 // OK reports whether the check found no difference.
 func (c *Check) OK() bool { return c.Differences == 0 }
+
+// checkInvariants says what each check proves.
+var checkInvariants = map[string]invariant.Name{
+	"parts": invariant.FilesAreWhole, "ledger": invariant.LedgerIsContiguous, "log = ledger": invariant.LogCoversLedger,
+	"ledger = raw": invariant.LedgerEqualsRaw, "keys = raw": invariant.KeysEqualRaw, "replay = ledger": invariant.ReplayIsEqual,
+	"raw = hours": invariant.WindowsEqualRaw, "hours = days": invariant.WindowsEqualRaw, "days = months": invariant.WindowsEqualRaw,
+}
+
+func (c *Check) invariant() invariant.Name { return checkInvariants[c.Name] }
+
+// Breach returns what the check found as the breach of an invariant, nil if it
+// found nothing.
+func (c *Check) Breach() error {
+	if c.OK() {
+		return nil
+	}
+	text := "no difference is named"
+	if len(c.Findings) > 0 {
+		f := &c.Findings[0]
+		text = f.String()
+	}
+	return invariant.Broken(c.invariant(), "%s: %d differences; first: %s", c.Name, c.Differences, text)
+}
 
 // Verdict returns "ok", "skipped" or "differs".
 func (c *Check) Verdict() string {
@@ -108,12 +149,31 @@ type Finding struct {
 	// From and To are the range of the log, if the finding is about one.
 	From, To uint64
 	// Tenant and Window are set if the finding is about them. Window is written
-	// as people write it, such as 2026-02-14T09.
+	// as people write it, such as 2026-02-14T09; Start is its beginning.
 	Tenant, Window string
+	Start          time.Time
 	// Side is the side that is short of something, or "both" if they hold the
 	// same amount of different things.
 	Side   string
 	Detail string
+}
+
+// String says where and how, in one line.
+func (f *Finding) String() string {
+	text := f.Detail
+	if f.Tenant != "" {
+		text = "tenant " + f.Tenant + ": " + text
+	}
+	if f.Window != "" {
+		text = "window " + f.Window + ", " + text
+	}
+	if f.To != 0 {
+		text = fmt.Sprintf("log %d to %d, %s", f.From, f.To, text)
+	}
+	if f.Side != "" {
+		text += " (short: " + f.Side + ")"
+	}
+	return text
 }
 
 // A Verifier proves that log, ledger, events and windows agree, or says where
@@ -137,7 +197,9 @@ type verification struct {
 	cfg      VerifyConfig
 	db       DB
 	progress Progress
+	whole    bool         // no bounds were given
 	ranges   []ledgerSpan // of the part that is looked at
+	broken   []BrokenPart
 	report   Report
 }
 
@@ -156,66 +218,85 @@ func (v *Verifier) Verify(ctx context.Context, opts VerifyOptions, progress Prog
 	if opts.To == 0 {
 		opts.To = math.MaxUint64
 	}
+	orDefault(&opts.ReplayMax, 8)
 	// The rollups' position is read first: then the ledger covers it.
 	at, err := readPosition(ctx, v.db, JobName)
 	if err != nil {
 		return Report{}, err
 	}
-	run := &verification{cfg: v.cfg, db: v.db, progress: progress}
-	run.report.Shard, run.report.RollupPosition = v.cfg.Shard, at.position
+	run := &verification{cfg: v.cfg, db: v.db, progress: progress, whole: whole}
+	run.report.Shard, run.report.RollupPosition = v.cfg.Shard, at.Position
 
 	steps := []func(context.Context) (Check, error){
 		func(ctx context.Context) (Check, error) { return run.checkLedger(ctx, opts) },
-		run.checkLog, run.checkRaw, run.checkIdentities,
+		run.checkLog, run.checkRaw, run.checkKeys,
+		func(ctx context.Context) (Check, error) { return run.checkReplay(ctx, opts) },
 	}
-	for _, grain := range comparedGrains {
-		steps = append(steps, func(ctx context.Context) (Check, error) { return run.checkWindows(ctx, grain) })
+	if whole {
+		steps = append([]func(context.Context) (Check, error){run.checkParts}, steps...)
+		for _, grain := range comparedGrains {
+			steps = append(steps, func(ctx context.Context) (Check, error) { return run.checkWindows(ctx, grain) })
+		}
 	}
-	for i, step := range steps {
+	for _, step := range steps {
 		check, err := step(ctx)
 		if err != nil {
 			return run.report, err
 		}
-		// The first three are about the span; the others are sums over all of it.
-		if i == 2 && !whole {
-			run.report.Checks = append(run.report.Checks, check)
-			break
-		}
 		run.report.Checks = append(run.report.Checks, check)
+		if len(run.broken) > 0 {
+			// What cannot be read cannot be compared.
+			run.report.Broken = run.broken
+			return run.report, nil
+		}
 	}
 	return run.report, nil
 }
 
-// checkIdentities compares the keys that are taken with the rows that took them:
-// each accepted event has one, and a void has claimed one more.
-func (v *verification) checkIdentities(ctx context.Context) (Check, error) {
-	check := Check{Name: "keys = raw"}
-	v.progress(check.Name, 0, 1)
-	var stored, counted, voids, keys, uncommitted uint64
-	err := v.query(ctx, "verify_counts", func(rows *warehouse.Rows) error {
-		return rows.Scan(&stored, &counted, &voids, &keys, &uncommitted)
-	}, warehouse.Param{Name: "upto", Value: v.report.To})
+// checkReplay judges some ranges again, as if they had just come. What the log
+// says and what was counted for it must be one and the same.
+func (v *verification) checkReplay(ctx context.Context, opts VerifyOptions) (Check, error) {
+	check := Check{Name: "replay = ledger"}
+	switch {
+	case v.cfg.Replay == nil || v.cfg.Log == nil:
+		v.progress(check.Name, 1, 1)
+		check.Skipped = "no log at hand"
+		return check, nil
+	case len(v.ranges) == 0:
+		check.Skipped = "the ledger is empty"
+		return check, nil
+	}
+	first, _, err := v.cfg.Log.Bounds(ctx)
+	if err != nil {
+		return check, fmt.Errorf("read bounds of the log: %w", err)
+	}
+	var begins []uint64
+	err = v.query(ctx, "sample", func(rows *warehouse.Rows) error {
+		begins = append(begins, 0)
+		return rows.Scan(&begins[len(begins)-1])
+	}, v.shard(), warehouse.Param{Name: "from", Value: max(first, v.report.From)},
+		warehouse.Param{Name: "upto", Value: v.report.To},
+		warehouse.Param{Name: "salt", Value: opts.Salt}, warehouse.Param{Name: "limit", Value: opts.ReplayMax})
 	if err != nil {
 		return check, err
 	}
-	check.number("keys", keys)
-	check.number("events", counted)
-	check.number("voids", voids)
-	if keys != counted+voids {
-		side := "keys"
-		if keys > counted+voids {
-			side = "raw"
+	judged := 0
+	for i, from := range begins {
+		v.progress(check.Name, uint64(i), uint64(len(begins)))
+		err := v.cfg.Replay(ctx, from)
+		switch {
+		case err == nil:
+			judged++
+		case invariant.Of(err) != "":
+			check.find(Finding{From: from, To: from, Side: "both", Detail: err.Error()}, v.cfg.FindingsMax)
+		case v.cfg.NotOnLog != nil && errors.Is(err, v.cfg.NotOnLog):
+			check.Notes = append(check.Notes, err.Error())
+		default:
+			return check, err
 		}
-		check.find(Finding{Side: side, Detail: fmt.Sprintf("%d keys, %d events and %d voids need %d",
-			keys, counted, voids, counted+voids)}, v.cfg.FindingsMax)
-	}
-	if copies := stored - counted; copies > 0 {
-		check.Notes = append(check.Notes, fmt.Sprintf("%d copies of repeated ranges are not merged yet; they do not count", copies))
-	}
-	if uncommitted > 0 {
-		check.Notes = append(check.Notes, fmt.Sprintf("%d rows lie beyond the ledger: a range that is being written", uncommitted))
 	}
 	v.progress(check.Name, 1, 1)
+	check.number("ranges judged again", judged)
 	return check, nil
 }
 

@@ -77,7 +77,8 @@ func (v *verification) checkMonth(ctx context.Context, check *Check, grain schem
 			return nil
 		}
 		f := Finding{
-			Tenant: tenant, Window: schemas.WindowOf(grain, time.Unix(start, 0)).String(), Side: "both",
+			Tenant: tenant, Start: time.Unix(start, 0).UTC(), Side: "both",
+			Window: schemas.WindowOf(grain, time.Unix(start, 0)).String(),
 			Detail: fmt.Sprintf("%s: %d calls, %d tokens, $%s; %s: %d calls, %d tokens, $%s", sourceOf(grain), wantCalls,
 				wantTokens, wantCost, grain, haveCalls, haveTokens, haveCost),
 		}

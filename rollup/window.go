@@ -2,36 +2,16 @@ package rollup
 
 import (
 	"context"
-	"embed"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	"github.com/agentik-os/panda/internal/failpoint"
-	"github.com/agentik-os/panda/internal/warehouse"
+	"github.com/agentik-os/panda/internal/invariant"
 	"github.com/agentik-os/panda/schemas"
 	"github.com/rs/zerolog"
 )
-
-//go:embed sql/*.sql
-var statements embed.FS
-
-// statement returns the text of an embedded statement; its absence is a broken
-// build.
-func statement(name string) string {
-	text, err := statements.ReadFile("sql/" + name + ".sql")
-	if err != nil {
-		panic("rollup: no statement " + name)
-	}
-	return string(text)
-}
-
-// DB is the warehouse as this package uses it; *warehouse.DB is one.
-type DB interface {
-	Exec(ctx context.Context, sql string, params ...warehouse.Param) error
-	Query(ctx context.Context, sql string, params ...warehouse.Param) (*warehouse.Rows, error)
-}
 
 // JobName is the name under which passes are recorded in job_runs. The
 // position of its newest run with outcome ok is what readers of rollups are as
@@ -92,10 +72,13 @@ func orDefault[T comparable](field *T, value T) {
 // A Worker keeps the rollup table up to date with the ledger.
 type Worker struct {
 	cfg   Config
-	db    DB
+	store Store
 	nudge chan struct{} // holds at most one nudge; Run takes it
 	// wanted holds a token while somebody waits for a position; Run takes it.
 	wanted chan struct{}
+	// passing is held by whoever replaces windows, so that a window that is made
+	// again is not written over by a pass that read its source before.
+	passing sync.Mutex
 
 	mu       sync.Mutex
 	position uint64        // of the newest pass this worker knows of
@@ -133,8 +116,8 @@ func (w *Worker) note(started time.Time, pass Pass, err error) {
 }
 
 // New returns a Worker that does nothing until Run or Pass.
-func New(cfg Config, db DB) *Worker {
-	return &Worker{cfg: cfg.withDefaults(), db: db, nudge: make(chan struct{}, 1), wanted: make(chan struct{}, 1), moved: make(chan struct{})}
+func New(cfg Config, store Store) *Worker {
+	return &Worker{cfg: cfg.withDefaults(), store: store, nudge: make(chan struct{}, 1), wanted: make(chan struct{}, 1), moved: make(chan struct{})}
 }
 
 // Nudge says that the ledger has grown. It never blocks.
@@ -278,55 +261,52 @@ const idleRecordAfter = 24 * time.Hour
 // match ErrLedgerBroken, or what the warehouse returns; after any error the same
 // pass can be made again.
 func (w *Worker) Pass(ctx context.Context) (Pass, error) {
+	w.passing.Lock()
+	defer w.passing.Unlock()
 	started := w.cfg.Now()
-	last, err := readPosition(ctx, w.db, JobName)
+	last, err := w.store.Position(ctx, JobName)
 	if err != nil {
 		return Pass{}, err
 	}
-	w.moveTo(last.position)
-	pass := Pass{From: last.position, Position: last.position}
-	ranges, err := w.ranges(ctx, last.position)
+	if known := w.Position(); last.Position < known {
+		return Pass{}, invariant.Broken(invariant.PositionGrows, "the rollups are at %d and were at %d before", last.Position, known)
+	}
+	w.moveTo(last.Position)
+	pass := Pass{From: last.Position, Position: last.Position}
+	ranges, err := w.store.Ranges(ctx, w.cfg.Shard, last.Position, w.cfg.RangesMax)
 	if err != nil {
 		return pass, err
 	}
-	upto, pairs, err := nextSpan(last.position, ranges, w.cfg.PairsMax)
+	upto, pairs, err := nextSpan(last.Position, ranges, w.cfg.PairsMax)
 	if err != nil {
 		return pass, err
 	}
-	if upto == last.position && (last.finished.IsZero() || started.Sub(last.finished) < idleRecordAfter) {
+	if upto == last.Position && (last.Finished.IsZero() || started.Sub(last.Finished) < idleRecordAfter) {
 		return pass, nil
 	}
-	pass.More = len(ranges) > 0 && upto < ranges[len(ranges)-1].to || len(ranges) >= int(w.cfg.RangesMax)
-	dirty, err := w.dirty(ctx, last.position, upto, pairs)
+	pass.More = len(ranges) > 0 && upto < ranges[len(ranges)-1].To || len(ranges) >= int(w.cfg.RangesMax)
+	dirty, err := w.dirty(ctx, last.Position, upto, pairs)
 	if err != nil {
 		return pass, err
 	}
 	for _, b := range plan(dirty, w.cfg.WindowsMax) {
-		if err := w.recompute(ctx, b, last.position, upto); err != nil {
+		if err := w.recompute(ctx, &b, last.Position, upto); err != nil {
 			return pass, err
 		}
-		switch b.grain {
-		case schemas.GrainHour:
-			failpoint.Hit(failpoint.RollupHours)
-			pass.Hours += b.windows
-		case schemas.GrainDay:
-			failpoint.Hit(failpoint.RollupDays)
-			pass.Days += b.windows
-		case schemas.GrainMonth:
-			pass.Months += b.windows
-		}
+		hitRollup(b.Grain)
+		pass.count(&b)
 	}
 	pass.Position = upto
 	finished := w.cfg.Now()
 	pass.Took = finished.Sub(started)
 	// A clock that was set back must not make this run look older than the last.
-	if !finished.After(last.finished) {
-		finished = last.finished.Add(time.Millisecond)
+	if !finished.After(last.Finished) {
+		finished = last.Finished.Add(time.Millisecond)
 	}
 	failpoint.Hit(failpoint.RollupBeforeRecord)
-	err = recordRun(ctx, w.db, run{
-		job: JobName, started: started, finished: finished, outcome: OutcomeOK,
-		position: upto, rows: uint64(pass.Windows()),
+	err = w.store.Record(ctx, Run{
+		Job: JobName, Started: started, Finished: finished, Outcome: OutcomeOK,
+		Position: upto, Rows: uint64(pass.Windows()),
 	})
 	if err != nil {
 		return pass, err
@@ -335,44 +315,22 @@ func (w *Worker) Pass(ctx context.Context) (Pass, error) {
 	return pass, nil
 }
 
-// ranges returns the ledger from position on; see sql/ranges.sql.
-func (w *Worker) ranges(ctx context.Context, position uint64) ([]ledgerRange, error) {
-	rows, err := w.db.Query(ctx, statement("ranges"),
-		warehouse.Param{Name: "shard", Value: w.cfg.Shard},
-		warehouse.Param{Name: "position", Value: position},
-		warehouse.Param{Name: "limit", Value: w.cfg.RangesMax})
-	if err != nil {
-		return nil, fmt.Errorf("read ledger after %d: %w", position, err)
+// hitRollup marks that windows of a grain are recomputed; the order is from hours to
+// months.
+func hitRollup(g schemas.Grain) {
+	switch g {
+	case schemas.GrainHour:
+		failpoint.Hit(failpoint.RollupHours)
+	case schemas.GrainDay:
+		failpoint.Hit(failpoint.RollupDays)
 	}
-	var ranges []ledgerRange
-	err = each(rows, func() error {
-		ranges = append(ranges, ledgerRange{})
-		r := &ranges[len(ranges)-1]
-		return rows.Scan(&r.from, &r.to, &r.pairs)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read ledger after %d: %w", position, err)
-	}
-	return ranges, nil
 }
 
 // dirty returns the hours that the ledger names in (after, upto], each once.
-func (w *Worker) dirty(ctx context.Context, after, upto, pairs uint64) ([]dirtyHour, error) {
-	rows, err := w.db.Query(ctx, statement("dirty"),
-		warehouse.Param{Name: "shard", Value: w.cfg.Shard},
-		warehouse.Param{Name: "after", Value: after},
-		warehouse.Param{Name: "upto", Value: upto})
+func (w *Worker) dirty(ctx context.Context, after, upto, pairs uint64) ([]DirtyHour, error) {
+	dirty, err := w.store.Dirty(ctx, w.cfg.Shard, after, upto)
 	if err != nil {
-		return nil, fmt.Errorf("read dirty hours: %w", err)
-	}
-	var dirty []dirtyHour
-	err = each(rows, func() error {
-		dirty = append(dirty, dirtyHour{})
-		d := &dirty[len(dirty)-1]
-		return rows.Scan(&d.tenant, &d.start)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read dirty hours: %w", err)
+		return nil, err
 	}
 	// An empty answer must never be taken for nothing to do.
 	if pairs > 0 && len(dirty) == 0 {
@@ -381,30 +339,10 @@ func (w *Worker) dirty(ctx context.Context, after, upto, pairs uint64) ([]dirtyH
 	return dirty, nil
 }
 
-func (w *Worker) recompute(ctx context.Context, b batch, after, position uint64) error {
-	err := w.db.Exec(ctx, statement(string(b.grain)+"s"),
-		warehouse.Param{Name: "shard", Value: w.cfg.Shard},
-		warehouse.Param{Name: "after", Value: after},
-		warehouse.Param{Name: "position", Value: position},
-		warehouse.Param{Name: "computed_ms", Value: w.cfg.Now().UnixMilli()},
-		warehouse.Param{Name: "from_s", Value: b.from.Unix()},
-		warehouse.Param{Name: "to_s", Value: b.to.Unix()},
-		warehouse.Param{Name: "first_tenant", Value: b.first.tenant},
-		warehouse.Param{Name: "first_s", Value: b.first.start},
-		warehouse.Param{Name: "last_tenant", Value: b.last.tenant},
-		warehouse.Param{Name: "last_s", Value: b.last.start})
+func (w *Worker) recompute(ctx context.Context, b *Batch, after, position uint64) error {
+	err := w.store.Recompute(ctx, w.cfg.Shard, b, after, position, w.cfg.Now())
 	if err != nil {
-		return fmt.Errorf("recompute %d windows (%s) of %s: %w", b.windows, b.grain, b.from.Format("2006-01"), err)
+		return fmt.Errorf("recompute %d windows (%s) of %s: %w", b.Windows, b.Grain, b.From.Format("2006-01"), err)
 	}
 	return nil
-}
-
-// each calls scan for every row and closes the rows.
-func each(rows *warehouse.Rows, scan func() error) error {
-	for rows.Next() {
-		if err := scan(); err != nil {
-			return errors.Join(err, rows.Close())
-		}
-	}
-	return errors.Join(rows.Err(), rows.Close())
 }

@@ -46,14 +46,30 @@ func (p *pipeline) stages() (*api.Stages, error) {
 	}
 	return &api.Stages{
 		Reader: p.reader, Live: p.live, Tables: p.store, Jobs: p.jobs, Rollup: p.worker,
-		Verify: func(ctx context.Context) (rollup.Report, error) {
+		Verify: func(ctx context.Context, opts rollup.VerifyOptions, repair bool) (rollup.Repair, error) {
 			// Windows that are behind would be left out; a verify is worth a short wait.
 			waiting, cancel := context.WithTimeout(ctx, verifyWait)
 			defer cancel()
 			_ = p.worker.WaitFor(waiting, p.live.Position().Seq) // what is left out is named
-			return p.verifier.Verify(ctx, rollup.VerifyOptions{}, nil)
+			if repair {
+				return p.repair(ctx, opts)
+			}
+			report, err := p.verifier.Verify(ctx, opts, nil)
+			return rollup.Repair{Report: report}, err
 		},
 	}, nil
+}
+
+// repair mends what is broken and, if all is well then, lets the counting go on.
+func (p *pipeline) repair(ctx context.Context, opts rollup.VerifyOptions) (rollup.Repair, error) {
+	done, err := p.repairer.Repair(ctx, opts, nil)
+	if err == nil && done.Report.OK() && p.monitor.Halted() != nil {
+		select {
+		case p.mended <- struct{}{}:
+		default:
+		}
+	}
+	return done, err
 }
 
 // verifyWait is how long a verify waits for windows that are behind.

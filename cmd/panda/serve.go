@@ -18,14 +18,13 @@ import (
 	"github.com/agentik-os/panda/ingest"
 	"github.com/agentik-os/panda/internal/auth"
 	"github.com/agentik-os/panda/internal/eventlog"
-	"github.com/agentik-os/panda/internal/failpoint"
 	"github.com/agentik-os/panda/internal/httpapi"
+	"github.com/agentik-os/panda/internal/invariant"
 	"github.com/agentik-os/panda/internal/pricelist"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/internal/warehouse"
 	"github.com/agentik-os/panda/internal/warehouse/engine"
 	"github.com/agentik-os/panda/rollup"
-	"github.com/agentik-os/panda/schemas"
 	"github.com/agentik-os/panda/schemas/prices"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -71,6 +70,15 @@ type pipeline struct {
 	jobs   *rollup.Jobs
 
 	verifier *rollup.Verifier
+	repairer *rollup.Repairer
+	auditor  *rollup.Auditor
+	// These outlive a warehouse that had to be opened, or counting begun, again.
+	auditMetrics  *rollup.AuditMetrics
+	writerMetrics *ingest.WriterMetrics
+	// monitor remembers why the counting stopped, if it did.
+	monitor *invariant.Monitor
+	breach  chan error    // a breach that a job found; holds one
+	mended  chan struct{} // a repair left nothing to find; holds one
 	// signing is the key of envelopes.
 	signing []byte
 	// known is closed once the registry is read, or will not be any more.
@@ -102,7 +110,9 @@ func startPipeline(ctx context.Context, cfg Config, logger zerolog.Logger) (_ *p
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
-	p := &pipeline{cfg: cfg, logger: logger, metrics: prometheus.NewRegistry(), ended: make(chan struct{}), known: make(chan struct{})}
+	p := &pipeline{cfg: cfg, logger: logger, metrics: prometheus.NewRegistry(), ended: make(chan struct{}), known: make(chan struct{}), breach: make(chan error, 1), mended: make(chan struct{}, 1)}
+	p.monitor, p.auditMetrics = invariant.NewMonitor(p.metrics), rollup.NewAuditMetrics(p.metrics)
+	p.writerMetrics = ingest.NewWriterMetrics(p.metrics)
 	p.openKnown = sync.OnceFunc(func() { close(p.known) })
 	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	defer func() {
@@ -208,6 +218,7 @@ func (p *pipeline) openDoors(ctx, running context.Context) (err error) {
 	p.server.AddCheck("log", p.log.Healthy)
 	p.server.AddCheck("tenants", p.registry.Check)
 	p.server.AddCheck("warehouse", func(ctx context.Context) error { return p.ready() })
+	p.server.AddCheck("counting", func(ctx context.Context) error { return p.counting() })
 	p.routes(usage)
 	if err := p.server.Listen(); err != nil {
 		return err
@@ -255,165 +266,6 @@ func writeDurably(path string, data []byte) error {
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
-}
-
-// count opens the warehouse and counts until ctx ends.
-func (p *pipeline) count(ctx context.Context) error {
-	err := p.openWarehouse(ctx)
-	// An engine that is killed while it starts is started again, as it is later. A
-	// server elsewhere that does not answer is more likely a wrong address.
-	const opensMax = 3
-	for opens := 1; opens < opensMax && p.cfg.ClickHouseURL == "" && errors.Is(err, schemas.ErrUnavailable); opens++ {
-		p.logger.Warn().Err(err).Msg("open the warehouse again")
-		if p.db != nil {
-			if err := p.db.Close(); err != nil {
-				return err
-			}
-		}
-		err = p.openWarehouse(ctx)
-	}
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return err
-	}
-	p.open.Store(true)
-	p.logger.Info().Msg("warehouse is open")
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return p.writer().Run(ctx) })
-	group.Go(func() error { return p.worker.Run(ctx) })
-	group.Go(func() error { return p.jobs.Run(ctx) })
-	if p.cfg.ClickHouseURL != "" {
-		group.Go(func() error { return p.follow(ctx) })
-	}
-	return group.Wait()
-}
-
-func (p *pipeline) openWarehouse(ctx context.Context) (err error) {
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("find own executable: %w", err)
-	}
-	p.db, err = warehouse.Open(ctx, warehouse.Config{
-		URL: p.cfg.ClickHouseURL, Cluster: p.cfg.ClickHouseCluster,
-		Engine: warehouse.EngineConfig{
-			Command: p.cfg.engineCommand(self), LibPath: p.cfg.getenv("PANDA_ENGINE_LIB"),
-			DataDir: filepath.Join(p.cfg.Data, "warehouse"), MemoryLimitBytes: p.cfg.EngineMemory,
-			Listen: p.cfg.EngineListen, Token: p.cfg.EngineToken,
-		},
-		Logger: p.logger.With().Str("part", "warehouse").Logger(),
-	})
-	if err != nil {
-		return err
-	}
-	if err := p.db.Migrate(ctx, schemas.Migrations()); err != nil {
-		return err
-	}
-	p.store = ingest.NewTables(p.db)
-	p.live = aggregate.NewLive(aggregate.LiveConfig{Shard: shard}, p.db)
-	p.worker = rollup.New(rollup.Config{Shard: shard, Log: p.logger.With().Str("part", "rollup").Logger()}, p.db)
-	p.reader = aggregate.NewReader(aggregate.ReaderConfig{Shard: shard, Live: p.live, Rollups: p.worker}, p.db)
-	p.verifier = rollup.NewVerifier(rollup.VerifyConfig{Shard: shard, Log: countedLog{p.log, p.signing}}, p.db)
-	if err := p.addJobs(); err != nil {
-		return err
-	}
-	return p.live.Rebuild(ctx)
-}
-
-// writer returns the writer of the shard.
-func (p *pipeline) writer() *ingest.Writer {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
-	}
-	holder := fmt.Sprintf("%s/%d", host, os.Getpid())
-	return ingest.NewWriter(ingest.WriterConfig{
-		Shard: shard, Key: p.signing, CommitEvery: p.cfg.CommitEvery,
-		Acquire: func(ctx context.Context) (ingest.Lease, error) {
-			lease, err := p.log.Acquire(ctx, fmt.Sprintf("writer-%d", shard), holder, writerLeaseTTL)
-			if err != nil {
-				return nil, err
-			}
-			return writerLease{lease}, nil
-		},
-		BehindMax: p.cfg.behindMax(),
-		OnCommit:  p.committed,
-		OnResume:  p.resumed,
-		Metrics:   ingest.NewWriterMetrics(p.metrics),
-		Logger:    p.logger.With().Str("part", "writer").Logger(),
-	}, usageLog{log: p.log}, p.store, p.prices)
-}
-
-// committed hands accepted rows to the live totals and wakes the rollups.
-func (p *pipeline) committed(rows []schemas.Accepted, from, to uint64) {
-	if at := p.live.Position().Seq; at+1 < from {
-		// Another writer led in between: read what it wrote.
-		if err := p.live.Rebuild(context.Background()); err != nil {
-			p.logger.Error().Err(err).Msg("live totals are behind until the next rebuild")
-			return
-		}
-	}
-	p.live.Apply(rows, to)
-	p.lag.committed(to)
-	p.worker.Nudge()
-}
-
-// resumed brings the live totals to a position of the ledger that no commit here
-// reported: another writer led, or the answer to the last commit was lost.
-func (p *pipeline) resumed(ctx context.Context, position uint64) error {
-	if p.live.Position().Seq < position {
-		if err := p.live.Rebuild(ctx); err != nil {
-			return err
-		}
-	}
-	p.lag.committed(position)
-	p.worker.Nudge()
-	return nil
-}
-
-// addJobs makes the schedule. The rollups are not on it: they follow commits.
-func (p *pipeline) addJobs() error {
-	p.jobs = rollup.NewJobs(rollup.JobsConfig{
-		Lease: jobLease{p.log}, Log: p.logger.With().Str("part", "jobs").Logger(),
-	}, p.db)
-	return p.jobs.Add(rollup.Job{
-		Name: "audit", Schedule: failpoint.Schedule("17 * * * *"),
-		Run: func(ctx context.Context) (string, error) {
-			report, err := p.verifier.Verify(ctx, rollup.VerifyOptions{}, nil)
-			if err != nil {
-				return "", err
-			}
-			if !report.OK() {
-				return "", errors.New("log, ledger, rows and windows do not agree; run panda verify")
-			}
-			return fmt.Sprintf("%d checks hold", len(report.Checks)), nil
-		},
-	})
-}
-
-// ready says why a question cannot be answered yet.
-func (p *pipeline) ready() error {
-	if !p.open.Load() {
-		return fmt.Errorf("the warehouse is being opened: %w", schemas.ErrUnavailable)
-	}
-	return nil
-}
-
-// Counting waits until the warehouse is open, or until the pipeline has failed.
-func (p *pipeline) Counting(ctx context.Context) error {
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !p.open.Load() {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-p.ended:
-			return p.err
-		case <-tick.C:
-		}
 	}
 	return nil
 }

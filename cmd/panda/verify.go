@@ -15,6 +15,8 @@ import (
 
 // verifyLine is a line of the answer of POST /v1/verify. The last has no check.
 type verifyLine struct {
+	Repaired string `json:"repaired"`
+
 	Check    string   `json:"check"`
 	OK       bool     `json:"ok"`
 	Skipped  string   `json:"skipped"`
@@ -27,14 +29,21 @@ type verifyLine struct {
 
 // newVerify is `panda verify`.
 func newVerify(a *app) *cobra.Command {
-	return &cobra.Command{
+	var repair bool
+	var replay string
+	cmd := &cobra.Command{
 		Use: "verify", Short: "Prove that log, ledger, raw rows and rollups agree", Args: cobra.NoArgs,
-		Long: "Verify recomputes the numbers of every stage and compares them. It changes nothing.\n" +
-			"The exit code is 1 if a check does not hold.",
+		Long: `Verify recomputes the numbers of every stage and compares them, reads every file of
+the warehouse against its checksum, and judges some ranges of the log again. It changes
+nothing, unless --repair is given. The exit code is 1 if a check does not hold.
+
+With --repair, what is found is mended from what it was made of: damaged files are taken
+out, rows and keys are written again from the log as far as it reaches back, windows are
+made again from rows. The log and the ledger are never changed, and no row is taken away.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.with(cmd.Context(), func(c *apiClient) error {
 				res, err := c.send(cmd.Context(), request{method: http.MethodPost, path: "/v1/verify",
-					header: http.Header{"Accept": {"application/x-ndjson"}}})
+					query: params("repair", map[bool]string{true: "1"}[repair], "replay", replay), header: http.Header{"Accept": {"application/x-ndjson"}}})
 				if err != nil {
 					return err
 				}
@@ -43,6 +52,9 @@ func newVerify(a *app) *cobra.Command {
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&repair, "repair", false, "mend what is found, from the log and from the rows")
+	cmd.Flags().StringVar(&replay, "replay", "", "how many ranges of the log are judged again: a number, or all (default 8, chosen at random)")
+	return cmd
 }
 
 // drawVerify writes each check as it comes. An answer without its last line
@@ -63,6 +75,12 @@ func (a *app) drawVerify(answer io.Reader) error {
 		}
 		if a.output == outputJSON {
 			a.print("%s\n", lines.Bytes())
+		}
+		if v.Repaired != "" {
+			if a.output == outputTable {
+				a.print("%s %s\n", a.paint(a.sign("↻", "mended:"), text.FgYellow), visible(v.Repaired))
+			}
+			continue
 		}
 		if v.Check == "" {
 			return a.endVerify(g, v, failed)

@@ -194,7 +194,7 @@ func (s *settings) torture(ctx context.Context, chosen []torture.Scenario, stdou
 			return exitUsage, fmt.Errorf("write the report: %w", err)
 		}
 	}
-	if temporary && len(tally.Failures()) == 0 {
+	if temporary && len(tally.Failures()) == 0 && ctx.Err() == nil {
 		err = errors.Join(err, os.RemoveAll(s.dir))
 	}
 	if err != nil || !report.Held() {

@@ -24,7 +24,9 @@ type Stages struct {
 	Live   *aggregate.Live
 	Tables *ingest.Tables
 	Jobs   *rollup.Jobs
-	Verify func(ctx context.Context) (rollup.Report, error)
+	// Verify holds everything against everything; with repair it mends what it
+	// finds and says what it did.
+	Verify func(ctx context.Context, opts rollup.VerifyOptions, repair bool) (rollup.Repair, error)
 	// Rollup makes the windows; here it says how far they are.
 	Rollup *rollup.Worker
 }

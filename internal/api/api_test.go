@@ -179,18 +179,19 @@ func newStack(t *testing.T) *stack {
 	}
 
 	tables := ingest.NewTables(db)
-	s.live = aggregate.NewLive(aggregate.LiveConfig{Now: clock}, db)
+	s.live = aggregate.NewLive(aggregate.LiveConfig{Now: clock}, aggregate.NewLiveTables(db))
 	if err := s.live.Rebuild(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s.worker = rollup.New(rollup.Config{IntervalMin: 10 * time.Millisecond, DutyPercent: 100, Now: clock}, db)
+	s.worker = rollup.New(rollup.Config{IntervalMin: 10 * time.Millisecond, DutyPercent: 100, Now: clock}, rollup.NewTables(db))
 	s.jobs = rollup.NewJobs(rollup.JobsConfig{Lease: jobsAlone{}}, db)
-	verifier := rollup.NewVerifier(rollup.VerifyConfig{Log: usageLog{s.log}}, db)
+	verifier := rollup.NewVerifier(rollup.VerifyConfig{Log: usageLog{s.log}, Replay: func(context.Context, uint64) error { return nil }}, db)
 	stages := &Stages{
 		Reader: aggregate.NewReader(aggregate.ReaderConfig{Live: s.live, Rollups: s.worker, Now: clock}, db),
 		Live:   s.live, Tables: tables, Jobs: s.jobs, Rollup: s.worker,
-		Verify: func(ctx context.Context) (rollup.Report, error) {
-			return verifier.Verify(ctx, rollup.VerifyOptions{}, nil)
+		Verify: func(ctx context.Context, opts rollup.VerifyOptions, _ bool) (rollup.Repair, error) {
+			report, err := verifier.Verify(ctx, opts, nil)
+			return rollup.Repair{Report: report}, err
 		},
 	}
 	writer := ingest.NewWriter(ingest.WriterConfig{
@@ -199,7 +200,7 @@ func newStack(t *testing.T) *stack {
 			lease, err := s.log.Acquire(ctx, "writer-0", "test", 10*time.Second)
 			return writerLease{lease}, err
 		},
-		OnCommit: func(rows []schemas.Accepted, _, to uint64) { s.live.Apply(rows, to); s.worker.Nudge() },
+		OnCommit: func(rows []schemas.Accepted, to uint64) { s.live.Apply(rows, to); s.worker.Nudge() },
 	}, usageLog{s.log}, tables, s.prices)
 	s.run("writer", writer.Run)
 	s.run("rollup", s.worker.Run)

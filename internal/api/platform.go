@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -121,6 +122,7 @@ func (a *API) jobs(w http.ResponseWriter, _ *http.Request, scope tenancy.Scope) 
 }
 
 type checkLine struct {
+	Repaired string   `json:"repaired,omitempty"`
 	Check    string   `json:"check,omitempty"`
 	OK       bool     `json:"ok"`
 	Skipped  string   `json:"skipped,omitempty"`
@@ -130,13 +132,23 @@ type checkLine struct {
 	TookMS   int64    `json:"took_ms,omitempty"`
 }
 
-// verify is POST /v1/verify: a line of JSON per check, and one at the end.
+// verify is POST /v1/verify: a line of JSON per repair that was made, if repair=1
+// asked for any, a line per check, and one at the end. replay says how many ranges
+// are judged again, a number or "all".
 func (a *API) verify(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
 	if err := httpapi.PlatformOnly(scope); err != nil {
 		return err
 	}
 	stages, err := a.Stages()
 	if err != nil {
+		return err
+	}
+	repair, err := boolQuery(r, "repair")
+	if err != nil {
+		return err
+	}
+	opts := rollup.VerifyOptions{Salt: uint64(time.Now().UnixNano())}
+	if opts.ReplayMax, err = replayQuery(r); err != nil {
 		return err
 	}
 	started := time.Now()
@@ -146,13 +158,19 @@ func (a *API) verify(w http.ResponseWriter, r *http.Request, scope tenancy.Scope
 	if err != nil {
 		return err
 	}
-	report, err := stages.Verify(ctx)
+	outcome, err := stages.Verify(ctx, opts, repair)
 	if err != nil {
 		return err
 	}
+	report := &outcome.Report
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	out := json.NewEncoder(w)
 	out.SetEscapeHTML(false)
+	for _, done := range outcome.Done {
+		if err := out.Encode(checkLine{Repaired: done, OK: true}); err != nil {
+			return nil // the client is gone; there is nobody to tell
+		}
+	}
 	for i := range report.Checks {
 		if err := out.Encode(lineOf(&report.Checks[i])); err != nil {
 			return nil // the client is gone; there is nobody to tell
@@ -160,6 +178,22 @@ func (a *API) verify(w http.ResponseWriter, r *http.Request, scope tenancy.Scope
 	}
 	_ = out.Encode(checkLine{OK: report.OK(), Checks: len(report.Checks), TookMS: time.Since(started).Milliseconds()})
 	return nil
+}
+
+// replayQuery reads how many ranges are to be judged again; 0 is the default.
+func replayQuery(r *http.Request) (uint32, error) {
+	text := r.URL.Query().Get("replay")
+	switch text {
+	case "":
+		return 0, nil
+	case "all":
+		return math.MaxUint32, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 32)
+	if err != nil || n == 0 {
+		return 0, schemas.Invalid("/replay", schemas.CodeMalformed, "%q is not a number of ranges; use 1 or more, or all", text)
+	}
+	return uint32(n), nil
 }
 
 func lineOf(c *rollup.Check) checkLine {
@@ -171,20 +205,7 @@ func lineOf(c *rollup.Check) checkLine {
 	parts = append(parts, c.Notes...)
 	line.Detail = strings.Join(parts, ", ")
 	for _, f := range c.Findings {
-		text := f.Detail
-		if f.Tenant != "" {
-			text = "tenant " + f.Tenant + ": " + text
-		}
-		if f.Window != "" {
-			text = "window " + f.Window + ", " + text
-		}
-		if f.To != 0 {
-			text = "log " + strconv.FormatUint(f.From, 10) + " to " + strconv.FormatUint(f.To, 10) + ", " + text
-		}
-		if f.Side != "" {
-			text += " (short: " + f.Side + ")"
-		}
-		line.Findings = append(line.Findings, text)
+		line.Findings = append(line.Findings, f.String())
 	}
 	return line
 }

@@ -89,6 +89,27 @@ func (l *Log) ensureStream(ctx context.Context, want jetstream.StreamConfig) err
 	return nil
 }
 
+// CheckSettings asks the broker whether it still runs with the settings that the
+// package's promises hang on: an operator can change a stream that is in use. The
+// error matches ErrSetting and names the setting, or schemas.ErrUnavailable.
+func (l *Log) CheckSettings(ctx context.Context) error {
+	if l.broker != nil {
+		if err := l.broker.assertSync(); err != nil {
+			return err
+		}
+	}
+	for _, want := range streamConfigs(l.cfg) {
+		stream, err := l.js.Stream(ctx, want.Name)
+		if err != nil {
+			return fmt.Errorf("look up stream %s: %w", want.Name, classify(err))
+		}
+		if diff := differences(want, stream.CachedInfo().Config); diff != "" {
+			return fmt.Errorf("%w: stream %s: %s", ErrSetting, want.Name, diff)
+		}
+	}
+	return nil
+}
+
 // explainStream names the settings that stood in the way of an update.
 func (l *Log) explainStream(ctx context.Context, want jetstream.StreamConfig, cause error) error {
 	if stream, err := l.js.Stream(ctx, want.Name); err == nil {

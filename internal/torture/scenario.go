@@ -378,7 +378,7 @@ func (run *Runner) round(ctx context.Context, s *Scenario, seed uint64) {
 		err, endErr = nil, nil // interrupted: it has proved nothing, and failed at nothing
 		figures.Seeds, figures.Rounds = 0, 0
 	}
-	if err = errors.Join(err, endErr); err == nil {
+	if err = errors.Join(err, endErr); err == nil && ctx.Err() == nil {
 		err = os.RemoveAll(r.Dir)
 	}
 	var failure Failure

@@ -77,7 +77,7 @@ func (db *DB) connect(ctx context.Context, u *url.URL) error {
 			return err
 		}
 	}
-	return db.checkSettings(ctx)
+	return db.CheckSettings(ctx)
 }
 
 // createDatabase runs on a connection of its own, as the others name the database.

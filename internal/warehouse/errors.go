@@ -14,6 +14,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 
+	"github.com/agentik-os/panda/internal/invariant"
 	"github.com/agentik-os/panda/internal/warehouse/engine"
 	"github.com/agentik-os/panda/schemas"
 )
@@ -37,15 +38,45 @@ func Code(err error) int {
 }
 
 // laterCodes are errors of the engine after which the same statement may
-// succeed: it was busy, shutting down, or out of replicas.
+// succeed: it was busy, shutting down, out of replicas, or short of memory or
+// threads, of which the system had none to give.
 var laterCodes = map[int]string{
-	159: "TIMEOUT_EXCEEDED", 202: "TOO_MANY_SIMULTANEOUS_QUERIES", 209: "SOCKET_TIMEOUT", 210: "NETWORK_ERROR",
+	159: "TIMEOUT_EXCEEDED", 173: "CANNOT_ALLOCATE_MEMORY", 202: "TOO_MANY_SIMULTANEOUS_QUERIES", 209: "SOCKET_TIMEOUT", 210: "NETWORK_ERROR",
 	236: "ABORTED", 242: "TABLE_IS_READ_ONLY", 243: "NOT_ENOUGH_SPACE", 252: "TOO_MANY_PARTS",
 	279: "ALL_CONNECTION_TRIES_FAILED", 285: "TOO_FEW_LIVE_REPLICAS", 286: "UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE",
-	319: "UNKNOWN_STATUS_OF_INSERT", 394: "QUERY_WAS_CANCELLED", 745: "SERVER_OVERLOADED", 999: "KEEPER_EXCEPTION",
+	319: "UNKNOWN_STATUS_OF_INSERT", 394: "QUERY_WAS_CANCELLED", 439: "CANNOT_SCHEDULE_TASK", 745: "SERVER_OVERLOADED", 999: "KEEPER_EXCEPTION",
 }
 
-const codeMemoryLimit = 241
+const (
+	codeMemoryLimit  = 241
+	codeStdException = 1001
+)
+
+// damagedCodes are errors of the engine about files that are not what was
+// written: a flipped bit, a torn end, a file that is gone.
+var damagedCodes = map[int]string{
+	32: "ATTEMPT_TO_READ_AFTER_EOF", 33: "CANNOT_READ_ALL_DATA", 40: "CHECKSUM_DOESNT_MATCH", 226: "NO_FILE_IN_DATA_PART",
+	246: "CORRUPTED_DATA", 271: "CANNOT_DECOMPRESS",
+}
+
+// ErrDamaged says that a file of the warehouse is not what was written. Nothing
+// is answered from such a file; the part it belongs to has to be taken out.
+var ErrDamaged = invariant.New(invariant.FilesAreWhole, "a file of the warehouse is damaged")
+
+// damaged is an error that also matches ErrDamaged.
+type damaged struct{ err error }
+
+func (d *damaged) Error() string {
+	// The engine says the same at length several times over.
+	text, _, _ := strings.Cut(d.err.Error(), ": While reading or decompressing")
+	if i := strings.LastIndex(d.err.Error(), "While reading part "); i >= 0 {
+		part, _, _ := strings.Cut(d.err.Error()[i+len("While reading part "):], ":")
+		text += " (part " + part + ")"
+	}
+	return ErrDamaged.Error() + "; panda verify --repair takes it out and mends what is missing: " + text
+}
+
+func (d *damaged) Unwrap() []error { return []error{ErrDamaged, d.err} }
 
 // unavailable is an error that also matches schemas.ErrUnavailable.
 type unavailable struct{ err error }
@@ -73,8 +104,14 @@ func classify(err error) error {
 		}
 		return err
 	}
+	if _, bad := damagedCodes[code]; bad {
+		return &damaged{err}
+	}
 	_, later := laterCodes[code]
 	// "(total)": all queries together are over the limit, not this one alone.
+	// What the C++ runtime throws has no code of its own; of that, only the want of
+	// memory passes by itself.
+	later = later || code == codeStdException && strings.Contains(err.Error(), "bad_alloc")
 	if later || code == codeMemoryLimit && strings.Contains(err.Error(), "(total)") {
 		return &unavailable{err}
 	}

@@ -73,9 +73,10 @@ func (c *Config) readSettings() clickhouse.Settings {
 	return s
 }
 
-// checkSettings asserts that the engine took every setting: a server with
+// CheckSettings asserts that the engine runs with every setting: a server with
 // constraints, or a release that renamed one, must fail here and not lose a row.
-func (db *DB) checkSettings(ctx context.Context) error {
+// Open calls it; a long-lived process may call it again.
+func (db *DB) CheckSettings(ctx context.Context) error {
 	want := db.cfg.wanted()
 	rows, err := db.Query(ctx, "SELECT name, value FROM system.settings WHERE has({names:Array(String)}, name)",
 		Param{"names", slices.Sorted(maps.Keys(want))})

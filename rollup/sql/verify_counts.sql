@@ -4,7 +4,6 @@ SELECT
     (SELECT count() FROM usage_raw WHERE seq <= {upto:UInt64}) AS rows_stored,
     count() AS rows_counted,
     countIf(type = 'void') AS voids,
-    (SELECT count() FROM usage_keys FINAL WHERE seq <= {upto:UInt64}) AS keys_counted,
     (SELECT count() FROM usage_raw WHERE seq > {upto:UInt64}) AS rows_uncommitted
 FROM usage_raw FINAL
 WHERE seq <= {upto:UInt64}

@@ -82,7 +82,8 @@ func (l *library) open(args []string) (*conn, error) {
 	ptr := l.connect(int32(len(args)), &argv[0])
 	runtime.KeepAlive(argv)
 	if ptr == 0 {
-		return nil, fmt.Errorf("open engine connection: the library gave none")
+		// Seen when the process may not have more memory. No statement was begun.
+		return nil, exceptionf(codeAborted, "ABORTED", "open engine connection: the library gave none")
 	}
 	return &conn{lib: l, ptr: ptr, handle: *(*uintptr)(foreign(ptr))}, nil
 }

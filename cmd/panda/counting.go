@@ -1,0 +1,268 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/agentik-os/panda/aggregate"
+	"github.com/agentik-os/panda/ingest"
+	"github.com/agentik-os/panda/internal/failpoint"
+	"github.com/agentik-os/panda/internal/invariant"
+	"github.com/agentik-os/panda/internal/warehouse"
+	"github.com/agentik-os/panda/rollup"
+	"github.com/agentik-os/panda/schemas"
+	"golang.org/x/sync/errgroup"
+)
+
+// The half of the pipeline behind the log: it opens the warehouse, counts, and
+// stops counting, with the doors open, when something must not be.
+
+// count opens the warehouse and counts until ctx ends.
+func (p *pipeline) count(ctx context.Context) error {
+	err := p.openWarehouse(ctx)
+	// An engine that is killed while it starts is started again, as it is later. A
+	// server elsewhere that does not answer is more likely a wrong address.
+	const opensMax = 3
+	for opens := 1; opens < opensMax && p.cfg.ClickHouseURL == "" && errors.Is(err, schemas.ErrUnavailable); opens++ {
+		p.logger.Warn().Err(err).Msg("open the warehouse again")
+		if p.db != nil {
+			if err := p.db.Close(); err != nil {
+				return err
+			}
+		}
+		err = p.openWarehouse(ctx)
+	}
+	for err == nil && ctx.Err() == nil {
+		err = p.countUntilBroken(ctx)
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// countUntilBroken counts until ctx ends, or until an invariant is broken and then
+// until somebody has mended it. It returns an error if counting ended otherwise.
+func (p *pipeline) countUntilBroken(ctx context.Context) error {
+	writer, err := p.newWriter(), p.catchUp(ctx)
+	if err == nil {
+		p.open.Store(true)
+		p.logger.Info().Msg("warehouse is open")
+		err = p.runStages(ctx, writer)
+	}
+	if ctx.Err() != nil || !p.monitor.Halt(err) {
+		return err
+	}
+	// The doors stay open: what comes in is safe on the log, and is counted when
+	// this is over. A process that ended could not be asked why.
+	p.logger.Error().Err(err).Str("invariant", string(invariant.Of(err))).
+		Msg("counting is halted; events are still taken in. Run panda verify --repair")
+	p.open.Store(true) // what is counted may be read
+	select {
+	case <-ctx.Done():
+	case <-p.mended:
+		p.monitor.Resume()
+		p.logger.Info().Msg("everything agrees again; counting goes on")
+	}
+	return nil
+}
+
+// catchUp holds the newest ranges against the ledger before anything is added to
+// them, because a key that a power cut took would let an event count twice; then
+// it makes the live totals.
+func (p *pipeline) catchUp(ctx context.Context) error {
+	const retryEvery = 500 * time.Millisecond
+	for {
+		err := p.auditor.Tail(ctx)
+		if err == nil {
+			err = p.live.Rebuild(ctx)
+		}
+		if !errors.Is(err, schemas.ErrUnavailable) {
+			return err
+		}
+		p.logger.Warn().Err(err).Msg("the engine is away; catch up again")
+		timer := time.NewTimer(retryEvery)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+	}
+}
+
+// runStages counts until ctx ends or a stage stops for a reason that does not
+// pass by itself.
+func (p *pipeline) runStages(ctx context.Context, writer *ingest.Writer) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return writer.Run(ctx) })
+	group.Go(func() error { return p.worker.Run(ctx) })
+	group.Go(func() error { return p.jobs.Run(ctx) })
+	if p.cfg.ClickHouseURL != "" {
+		group.Go(func() error { return p.follow(ctx) })
+	}
+	group.Go(func() error { return p.auditor.Run(ctx) })
+	group.Go(func() error {
+		select {
+		case err := <-p.breach:
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	return group.Wait()
+}
+
+func (p *pipeline) openWarehouse(ctx context.Context) (err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find own executable: %w", err)
+	}
+	p.db, err = warehouse.Open(ctx, warehouse.Config{
+		URL: p.cfg.ClickHouseURL, Cluster: p.cfg.ClickHouseCluster,
+		Engine: warehouse.EngineConfig{
+			Command: p.cfg.engineCommand(self), LibPath: p.cfg.getenv("PANDA_ENGINE_LIB"),
+			DataDir: filepath.Join(p.cfg.Data, "warehouse"), MemoryLimitBytes: p.cfg.EngineMemory,
+			Listen: p.cfg.EngineListen, Token: p.cfg.EngineToken,
+		},
+		Logger: p.logger.With().Str("part", "warehouse").Logger(),
+	})
+	if err != nil {
+		return err
+	}
+	if err := p.db.Migrate(ctx, schemas.Migrations()); err != nil {
+		return err
+	}
+	p.store = ingest.NewTables(p.db)
+	p.live = aggregate.NewLive(aggregate.LiveConfig{Shard: shard}, aggregate.NewLiveTables(p.db))
+	p.worker = rollup.New(rollup.Config{Shard: shard, Log: p.logger.With().Str("part", "rollup").Logger()}, rollup.NewTables(p.db))
+	p.reader = aggregate.NewReader(aggregate.ReaderConfig{Shard: shard, Live: p.live, Rollups: p.worker}, p.db)
+	replayer := ingest.NewReplayer(ingest.ReplayerConfig{Shard: shard, Key: p.signing}, usageLog{log: p.log}, p.store, p.prices)
+	p.verifier = rollup.NewVerifier(rollup.VerifyConfig{
+		Shard: shard, Log: countedLog{p.log, p.signing}, Replay: replayer.Check, NotOnLog: ingest.ErrNotOnLog,
+	}, p.db)
+	p.repairer = rollup.NewRepairer(rollup.RepairConfig{
+		Restore: replayer.Restore, NotOnLog: ingest.ErrNotOnLog, Rebuild: p.live.Rebuild, Monitor: p.monitor, Metrics: p.auditMetrics,
+		Log: p.logger.With().Str("part", "repair").Logger(),
+	}, p.verifier, p.worker)
+	p.auditor = rollup.NewAuditor(rollup.AuditConfig{}, p.repairer)
+	return p.addJobs()
+}
+
+// newWriter returns a writer of the shard.
+func (p *pipeline) newWriter() *ingest.Writer {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	holder := fmt.Sprintf("%s/%d", host, os.Getpid())
+	return ingest.NewWriter(ingest.WriterConfig{
+		Shard: shard, Key: p.signing, CommitEvery: p.cfg.CommitEvery,
+		Acquire: func(ctx context.Context) (ingest.Lease, error) {
+			lease, err := p.log.Acquire(ctx, fmt.Sprintf("writer-%d", shard), holder, writerLeaseTTL)
+			if err != nil {
+				return nil, err
+			}
+			return writerLease{lease}, nil
+		},
+		BehindMax: p.cfg.behindMax(),
+		OnCommit:  p.committed,
+		OnResume:  p.resumed,
+		Metrics:   p.writerMetrics,
+		Logger:    p.logger.With().Str("part", "writer").Logger(),
+	}, usageLog{log: p.log}, p.store, p.prices)
+}
+
+// committed hands accepted rows to the live totals and wakes the rollups.
+func (p *pipeline) committed(rows []schemas.Accepted, to uint64) {
+	p.live.Apply(rows, to)
+	p.lag.committed(to)
+	p.worker.Nudge()
+}
+
+// resumed brings the live totals to a position of the ledger that no commit here
+// reported: another writer led, or the answer to the last commit was lost.
+func (p *pipeline) resumed(ctx context.Context, position uint64) error {
+	if p.live.Position().Seq < position {
+		if err := p.live.Rebuild(ctx); err != nil {
+			return err
+		}
+	}
+	p.lag.committed(position)
+	p.worker.Nudge()
+	return nil
+}
+
+// addJobs makes the schedule. The rollups are not on it: they follow commits.
+func (p *pipeline) addJobs() error {
+	p.jobs = rollup.NewJobs(rollup.JobsConfig{
+		Lease: jobLease{p.log}, Log: p.logger.With().Str("part", "jobs").Logger(),
+	}, p.db)
+	return p.jobs.Add(rollup.Job{Name: "audit", Schedule: failpoint.Schedule("17 * * * *"), Run: p.auditAll})
+}
+
+// auditAll holds everything against everything, mends what can be mended, and
+// stops the counting if that is not all.
+func (p *pipeline) auditAll(ctx context.Context) (string, error) {
+	settings := errors.Join(p.log.CheckSettings(ctx), p.db.CheckSettings(ctx))
+	repair, err := p.repairer.Repair(ctx, rollup.VerifyOptions{Salt: uint64(time.Now().Unix())}, nil)
+	if err != nil {
+		return "", err
+	}
+	for i := range repair.Report.Checks {
+		err = errors.Join(err, repair.Report.Checks[i].Breach())
+	}
+	if settings != nil && !errors.Is(settings, schemas.ErrUnavailable) {
+		err = errors.Join(err, invariant.Broken(invariant.SettingsHold, "%v", settings))
+	}
+	if err != nil {
+		select {
+		case p.breach <- err:
+		default: // one is enough
+		}
+		return "", err
+	}
+	p.monitor.Held(invariant.SettingsHold)
+	p.monitor.Held(invariant.WindowsEqualRaw)
+	p.monitor.Held(invariant.ReplayIsEqual)
+	p.monitor.Held(invariant.FilesAreWhole)
+	return fmt.Sprintf("%d checks hold, %d repairs", len(repair.Report.Checks), len(repair.Done)), nil
+}
+
+// counting says that the counting is halted, and by what; where, is for the
+// platform alone to see.
+func (p *pipeline) counting() error {
+	err := p.monitor.Halted()
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("counting is halted because %s is broken; panda verify and the server's log say where", invariant.Of(err))
+}
+
+// ready says why a question cannot be answered yet.
+func (p *pipeline) ready() error {
+	if !p.open.Load() {
+		return fmt.Errorf("the warehouse is being opened: %w", schemas.ErrUnavailable)
+	}
+	return nil
+}
+
+// Counting waits until the warehouse is open, or until the pipeline has failed.
+func (p *pipeline) Counting(ctx context.Context) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !p.open.Load() {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-p.ended:
+			return p.err
+		case <-tick.C:
+		}
+	}
+	return nil
+}

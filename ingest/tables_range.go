@@ -1,0 +1,32 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/agentik-os/panda/internal/warehouse"
+	"github.com/agentik-os/panda/schemas"
+)
+
+var _ RangeStore = (*Tables)(nil)
+
+// Range implements RangeStore. The row comes without the windows it touched.
+func (t *Tables) Range(ctx context.Context, shard uint32, from uint64) (row LedgerRow, revisionBefore uint32, err error) {
+	rows, err := t.db.Query(ctx, statement("range"),
+		warehouse.Param{Name: "shard", Value: shard}, warehouse.Param{Name: "from", Value: from})
+	if err != nil {
+		return row, 0, err
+	}
+	found := false
+	err = each(rows, func() error {
+		found = true
+		return rows.Scan(&row.Epoch, &row.From, &row.To, &row.Messages, &row.Events, &row.Accepted, &row.Duplicates,
+			&row.Conflicts, &row.Quarantined, &row.Calls, &row.Unpriced, &row.Late, &row.Tokens, &row.Cost, &row.RowHash,
+			&row.PriceRevision, &revisionBefore)
+	})
+	if err == nil && !found {
+		err = fmt.Errorf("no range of the ledger begins at %d: %w", from, schemas.ErrInvalid)
+	}
+	row.Shard = shard
+	return row, revisionBefore, err
+}
