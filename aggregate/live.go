@@ -49,7 +49,8 @@ type Live struct {
 
 	mu       sync.Mutex
 	position Position
-	moved    chan struct{} // closed when position moves, and then replaced
+	moved    chan struct{} // closed when position moves or stopped is set, and then replaced
+	stopped  error         // why nothing comes any more; nil while something may
 }
 
 type liveShard struct {
@@ -152,14 +153,28 @@ func (l *Live) Position() Position {
 	return l.position
 }
 
-// WaitFor returns when the totals cover seq, or with the context's error.
+// Stop tells whoever waits that no commit will come for now, and why; with nil,
+// that commits may come again.
+func (l *Live) Stop(why error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stopped = why
+	close(l.moved)
+	l.moved = make(chan struct{})
+}
+
+// WaitFor returns when the totals cover seq, or with the context's error, or with
+// the one given to Stop.
 func (l *Live) WaitFor(ctx context.Context, seq uint64) error {
 	for {
 		l.mu.Lock()
-		at, moved := l.position, l.moved
+		at, moved, stopped := l.position, l.moved, l.stopped
 		l.mu.Unlock()
 		if l.Ready() && at.Seq >= seq {
 			return nil
+		}
+		if stopped != nil {
+			return fmt.Errorf("wait for live totals at %d, now %d: %w", seq, at.Seq, stopped)
 		}
 		select {
 		case <-moved:

@@ -28,34 +28,72 @@ type step struct {
 	revision uint32 // not 0: from here on this revision prices
 }
 
-// decode reads the log after a sequence and sends batches until ctx ends. It is
-// the only user of reader.
-func (w *Writer) decode(ctx context.Context, reader LogReader, after uint64, batches chan<- batch) error {
+// decode reads the log after a sequence and sends batches until ctx ends. The
+// first one ends at until, if that is not 0. It is the only user of reader.
+func (w *Writer) decode(ctx context.Context, reader LogReader, after, until uint64, batches chan<- batch) error {
 	const idle = time.Second
+	send := func(b batch) bool {
+		select {
+		case <-ctx.Done():
+			return false
+		case batches <- b:
+			return true
+		}
+	}
+	var records []Record // read and not yet in a batch
+	var err error
+	if until > after {
+		var b batch
+		if b, records, err = w.collectTo(ctx, reader, after, until); err != nil || !send(b) {
+			return err
+		}
+		after = until
+	}
 	expect := 0 // steps of the batch before: the next one is likely as long
 	pace := time.NewTimer(0)
 	defer pace.Stop()
 	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-pace.C:
-		}
-		records, err := reader.Next(ctx, w.cfg.BatchRecordsMax, idle)
-		if err != nil {
-			return fmt.Errorf("read log after %d: %w", after, err)
-		}
-		pace.Reset(w.cfg.CommitEvery)
 		for len(records) > 0 {
 			var b batch
 			if b, records, err = w.collect(records, after, expect); err != nil {
 				return err
 			}
 			after, expect = b.to, len(b.steps)
-			select {
-			case <-ctx.Done():
+			if !send(b) {
 				return nil
-			case batches <- b:
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-pace.C:
+		}
+		if records, err = reader.Next(ctx, w.cfg.BatchRecordsMax, idle); err != nil {
+			return fmt.Errorf("read log after %d: %w", after, err)
+		}
+		pace.Reset(w.cfg.CommitEvery)
+	}
+}
+
+// collectTo decodes the records up to until into one batch, however many events
+// they hold, and returns those that were read beyond it.
+func (w *Writer) collectTo(ctx context.Context, reader LogReader, after, until uint64) (batch, []Record, error) {
+	const idle = time.Second
+	b := batch{from: after + 1, to: after}
+	for {
+		records, err := reader.Next(ctx, w.cfg.BatchRecordsMax, idle)
+		if err != nil {
+			return b, nil, fmt.Errorf("read log after %d: %w", b.to, err)
+		}
+		if ctx.Err() != nil {
+			return b, nil, ctx.Err()
+		}
+		for i := range records {
+			if err := b.take(&records[i], w.cfg.Key); err != nil {
+				return b, nil, err
+			}
+			if b.to == until {
+				return b, records[i+1:], nil
 			}
 		}
 	}

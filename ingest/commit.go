@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -61,9 +62,16 @@ func (w *Writer) write(ctx context.Context, lease Lease, b batch) error {
 	reachedVerdicts(out, row)
 	failpoint.Hit(failpoint.WriterJudged)
 
-	// Order among these three does not matter: none of them counts before the
-	// ledger row is there, and a crash between them repeats them all.
+	// Order among these does not matter: none of them counts before the ledger row is
+	// there, and a crash between them repeats them all.
 	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		err := w.cfg.Claims.Put(groupCtx, Claim{Epoch: w.head.Epoch, From: b.from, To: b.to})
+		if errors.Is(err, schemas.ErrConflict) {
+			return fmt.Errorf("claim it: another writer took over: %w", schemas.ErrUnavailable)
+		}
+		return passed(failpoint.WriterClaimed, err)
+	})
 	group.Go(func() error {
 		return passed(failpoint.WriterRowsWritten, w.store.WriteRows(groupCtx, out.accepted))
 	})
@@ -81,13 +89,11 @@ func (w *Writer) write(ctx context.Context, lease Lease, b batch) error {
 		failpoint.Reached(failpoint.LeaseLostBeforeWrite)
 		return fmt.Errorf("write range %d to %d: the lease ran out: %w", b.from, b.to, schemas.ErrUnavailable)
 	}
-	if err := w.makeSure(ctx); err != nil {
-		return fmt.Errorf("write range %d to %d: %w", b.from, b.to, err)
-	}
 
 	// THE COMMIT POINT. A crash before this insert repeats the range and writes
 	// exact copies; a crash after it costs nothing. If its answer is lost, lead
-	// reads the ledger and finds the row, or does not.
+	// reads the ledger and finds the row, or does not; if it arrives after that, it
+	// is the same row again, because the claim says where the range ends.
 	failpoint.Hit(failpoint.WriterLeaseChecked)
 	if err := w.store.Commit(ctx, row); err != nil {
 		return fmt.Errorf("commit range %d to %d: %w", b.from, b.to, err)
@@ -102,24 +108,6 @@ func (w *Writer) write(ctx context.Context, lease Lease, b batch) error {
 	w.book = book
 	w.cfg.OnCommit(out.accepted, b.to)
 	w.cfg.Metrics.committed(row, w.cfg.Now().Sub(started), w.cfg.Now().Sub(b.lastAt))
-	return nil
-}
-
-// makeSure looks, before the first commit of a lease, whether the holder before it
-// has committed since resume, as one does that was stopped after its own look at the
-// lease. From the first commit on the ledger itself prefers this writer's rows.
-func (w *Writer) makeSure(ctx context.Context) error {
-	if w.alone {
-		return nil
-	}
-	head, err := w.store.Head(ctx, w.cfg.Shard)
-	if err != nil {
-		return fmt.Errorf("read ledger: %w", err)
-	}
-	if head.To != w.head.To {
-		return fmt.Errorf("another writer has committed up to %d: %w", head.To, schemas.ErrUnavailable)
-	}
-	w.alone = true
 	return nil
 }
 

@@ -74,6 +74,7 @@ func each(rows *warehouse.Rows, scan func() error) error {
 func (t *Tables) Head(ctx context.Context, shard uint32) (Head, error) {
 	var head Head
 	var count uint64
+	var committedMS int64
 	rows, err := t.db.Query(ctx, statement("head"), warehouse.Param{Name: "shard", Value: shard})
 	if err != nil {
 		return Head{}, err
@@ -81,8 +82,11 @@ func (t *Tables) Head(ctx context.Context, shard uint32) (Head, error) {
 	answers := 0
 	err = each(rows, func() error {
 		answers++
-		return rows.Scan(&count, &head.To, &head.Epoch, &head.PriceRevision)
+		return rows.Scan(&count, &head.To, &head.Epoch, &head.PriceRevision, &committedMS)
 	})
+	if count > 0 {
+		head.CommittedAt = time.UnixMilli(committedMS).UTC()
+	}
 	if err != nil {
 		return Head{}, err
 	}

@@ -220,39 +220,3 @@ func TestLookup(t *testing.T) {
 		t.Error(diff)
 	}
 }
-
-// A writer that was stopped between its look at the lease and the commit, and goes on
-// when its successor has committed, changes nothing, whatever its range: the ledger
-// stays a chain of the successor's.
-func TestTablesPreferTheSuccessor(t *testing.T) {
-	t.Parallel()
-	for _, late := range []uint64{3, 5, 12, 20, 30} {
-		tables, db := openTables(t)
-		commit := func(from, to, lease uint64) {
-			t.Helper()
-			row := &LedgerRow{Epoch: 1, From: from, To: to, Lease: lease, PriceRevision: 1, CommittedAt: time.Now()}
-			if err := tables.Commit(t.Context(), row); err != nil {
-				t.Fatal(err)
-			}
-		}
-		commit(1, 1, 1)
-		commit(2, 5, 2)
-		commit(2, late, 1) // the zombie's
-		check := func(to uint64) {
-			t.Helper()
-			head, err := tables.Head(t.Context(), 0)
-			if err != nil || head.To != to {
-				t.Fatalf("late commit up to %d: the ledger ends at %d, %v; want %d", late, head.To, err, to)
-			}
-		}
-		check(5)
-		commit(6, 20, 2)
-		check(20)
-		if err := db.Exec(t.Context(), "OPTIMIZE TABLE ledger FINAL"); err != nil {
-			t.Fatal(err)
-		}
-		check(20)
-		commit(2, late, 1) // again, after a merge
-		check(20)
-	}
-}

@@ -45,11 +45,35 @@ type Lease interface {
 	Release()
 }
 
+// A Claim is the range of the log that a writer is about to commit.
+type Claim struct {
+	Epoch    uint64 // of the log
+	From, To uint64
+}
+
+// Claims keeps the newest claim of a shard, for all writers.
+//
+// An insert into the ledger cannot be made to depend on the lease: it may arrive
+// late, after its writer gave it up or was paused beyond its lease. So where a
+// range ends is decided before, once, and whoever comes next keeps to it. Then a
+// commit that arrives late is the same row again.
+type Claims interface {
+	// Take returns the newest claim, the zero Claim if there never was one, and makes
+	// every Put of an earlier taker fail from now on.
+	Take(ctx context.Context) (Claim, error)
+	// Put replaces the claim. schemas.ErrConflict: somebody took it since Take. It is
+	// durable when Put returns nil.
+	Put(ctx context.Context, c Claim) error
+}
+
 // A Head is the position of a shard: the newest ledger row's.
 type Head struct {
 	To            uint64 // sequence of the last written record; 0 before any
 	Epoch         uint64 // of the log that sequence belongs to; 0 before any
 	PriceRevision uint32 // in force after it
+	// CommittedAt is when the newest row was written, by the clock of its writer;
+	// zero before any.
+	CommittedAt time.Time
 	// Keys is how many keys are stored, for the size of the filter. It may be
 	// more than the ledger says, by what an unfinished range left.
 	Keys uint64
@@ -92,6 +116,8 @@ type WriterConfig struct {
 	Key []byte
 	// Acquire waits for the shard's lease.
 	Acquire func(ctx context.Context) (Lease, error)
+	// Claims keeps the shard's claims.
+	Claims Claims
 	// OnCommit is called after every commit, in order, with the rows it added and
 	// the sequence up to which it counts. It must not keep the slice.
 	OnCommit func(rows []schemas.Accepted, to uint64)
@@ -102,6 +128,11 @@ type WriterConfig struct {
 	OnResume func(ctx context.Context, position uint64) error
 	// Now is the clock of ledger rows. It decides nothing.
 	Now func() time.Time
+	// ClockBackMax is how far the clock may be before the newest commit, an hour by
+	// default. Beyond, nothing is written: events that are right would be refused as
+	// coming from the future, and what is current would be sorted into a month that
+	// is over.
+	ClockBackMax time.Duration
 	// BatchRowsMax bounds the events of one range: 65,536 rows are one large part
 	// for ClickHouse and about 60 MB here.
 	BatchRowsMax int
@@ -136,6 +167,9 @@ func (cfg WriterConfig) withDefaults() WriterConfig {
 	}
 	if cfg.RetryMax == 0 {
 		cfg.RetryMax = 2 * time.Second
+	}
+	if cfg.ClockBackMax == 0 {
+		cfg.ClockBackMax = time.Hour
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -176,8 +210,9 @@ type Writer struct {
 	// behind is since when the log has ended before the ledger's position, zero if
 	// it does not.
 	behind time.Time
-	// alone is set once nobody else has committed since resume; see write.
-	alone bool
+	// claim is where the next range has to end, because somebody may have committed
+	// it already without being heard; zero if it may end anywhere.
+	claim Claim
 	// The rows and keys of one range; the next one writes over them.
 	accepted []schemas.Accepted
 	keys     []NewKey
@@ -251,7 +286,7 @@ func (w *Writer) lead(ctx context.Context) error {
 	// waits in it and one is being judged.
 	batches := make(chan batch)
 	failed := make(chan error, 1)
-	go func() { failed <- w.decode(ctx, reader, w.head.To, batches) }()
+	go func() { failed <- w.decode(ctx, reader, w.head.To, w.claim.To, batches) }()
 	defer func() { cancel(); <-failed }() //nolint:errcheck // the reason to stop is known by then
 	for {
 		select {
@@ -274,9 +309,19 @@ func (w *Writer) lead(ctx context.Context) error {
 // resume reads the ledger's position and brings the filter and the price book
 // there.
 func (w *Writer) resume(ctx context.Context) error {
+	// First the claim: from here on nobody else can make one, so what is still under
+	// way to the ledger is at most the range of this one.
+	claim, err := w.cfg.Claims.Take(ctx)
+	if err != nil {
+		return fmt.Errorf("take over the claim: %w", err)
+	}
 	head, err := w.store.Head(ctx, w.cfg.Shard)
 	if err != nil {
 		return fmt.Errorf("read ledger: %w", err)
+	}
+	if now := w.cfg.Now(); now.Before(head.CommittedAt.Add(-w.cfg.ClockBackMax)) {
+		return invariant.Broken(invariant.ClockGoesOn, "the clock says %s, and the newest commit was at %s; set the clock, or start with --clock-back-max",
+			now.UTC().Format(time.RFC3339), head.CommittedAt.Format(time.RFC3339))
 	}
 	last, epoch, err := w.log.End(ctx)
 	if err != nil {
@@ -288,15 +333,23 @@ func (w *Writer) resume(ctx context.Context) error {
 		}
 		return fmt.Errorf("%w: the log ends at %d, the ledger at %d; restore the log or start a new data directory", ErrLogBehind, last, head.To)
 	}
-	w.behind = time.Time{}
 	if head.Epoch != 0 && head.Epoch != epoch {
 		return fmt.Errorf("%w: the ledger is of epoch %d, the log of %d; restore the log or start a new data directory", ErrLogBehind, head.Epoch, epoch)
 	}
 	head.Epoch = epoch
-	w.alone = false
 	if err := w.reachedResume(ctx, head); err != nil {
 		return err
 	}
+	w.claim, err = follow(claim, head, last)
+	if errors.Is(err, ErrLogBehind) {
+		if again := w.patient(last, claim.To); again != nil {
+			return again
+		}
+	}
+	if err != nil {
+		return err
+	}
+	w.behind = time.Time{}
 	if err := w.loadKeys(ctx, head); err != nil {
 		return err
 	}
@@ -322,6 +375,20 @@ func (w *Writer) patient(last, head uint64) error {
 		return fmt.Errorf("the log ends at %d, the ledger at %d: %w", last, head, schemas.ErrUnavailable)
 	}
 	return nil
+}
+
+// follow returns the claim if it is on the range after head, and the zero Claim if
+// that range may end anywhere.
+func follow(c Claim, head Head, last uint64) (Claim, error) {
+	if c.Epoch != head.Epoch || c.From != head.To+1 {
+		return Claim{}, nil // it was committed, or is of another log
+	}
+	if last < c.To {
+		return Claim{}, fmt.Errorf("%w: the log ends at %d, and records up to %d were read from it; restore the log or start a new data directory",
+			ErrLogBehind, last, c.To)
+	}
+	failpoint.Reached(failpoint.ClaimFollowed)
+	return c, nil
 }
 
 // loadKeys brings the filter to the ledger's position. It knows every key up to

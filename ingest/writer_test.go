@@ -59,18 +59,22 @@ type memoryStore struct {
 	keys    []NewKey
 	rejects map[string]string // place -> reason, "conflict" for conflicts
 	ledger  []LedgerRow
+	claim   Claim
+	takers  uint64
 	// fault is asked before and after each write; an error from before means the
 	// write did not happen, one from after that it did and its answer was lost.
 	fault func(boundary string) error
 }
 
-func (s *memoryStore) do(name string, write func()) error {
+func (s *memoryStore) do(name string, write func() error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.fault("before " + name); err != nil {
 		return err
 	}
-	write()
+	if err := write(); err != nil {
+		return err
+	}
 	return s.fault("after " + name)
 }
 
@@ -78,7 +82,7 @@ func (s *memoryStore) Head(context.Context, uint32) (Head, error) {
 	h := Head{Keys: uint64(len(s.keys))}
 	for _, row := range s.ledger {
 		if row.To > h.To {
-			h.To, h.Epoch, h.PriceRevision = row.To, row.Epoch, row.PriceRevision
+			h.To, h.Epoch, h.PriceRevision, h.CommittedAt = row.To, row.Epoch, row.PriceRevision, row.CommittedAt
 		}
 	}
 	return h, nil
@@ -114,26 +118,27 @@ func (s *memoryStore) Accepted(_ context.Context, refs []TenantRef, upTo uint64)
 }
 
 func (s *memoryStore) WriteRows(_ context.Context, rows []schemas.Accepted) error {
-	return s.do("rows", func() { s.rows = append(s.rows, rows...) })
+	return s.do("rows", func() error { s.rows = append(s.rows, rows...); return nil })
 }
 
 func (s *memoryStore) WriteKeys(_ context.Context, keys []NewKey) error {
-	return s.do("keys", func() { s.keys = append(s.keys, keys...) })
+	return s.do("keys", func() error { s.keys = append(s.keys, keys...); return nil })
 }
 
 func (s *memoryStore) WriteRejects(_ context.Context, conflicts []Conflict, quarantined []Quarantined) error {
-	return s.do("rejects", func() {
+	return s.do("rejects", func() error {
 		for _, c := range conflicts {
 			s.rejects[fmt.Sprint(c.Seq, "-", c.Idx)] = "conflict"
 		}
 		for _, q := range quarantined {
 			s.rejects[fmt.Sprint(q.Seq, "-", q.Idx)] = q.Reason
 		}
+		return nil
 	})
 }
 
 func (s *memoryStore) Commit(_ context.Context, row *LedgerRow) error {
-	return s.do("commit", func() { s.ledger = append(s.ledger, *row) })
+	return s.do("commit", func() error { s.ledger = append(s.ledger, *row); return nil })
 }
 
 // collapsed returns the rows as ReplacingMergeTree reads them. Two rows with one
@@ -151,6 +156,30 @@ func (s *memoryStore) collapsed(t *testing.T) map[string]schemas.Accepted {
 		rows[id] = r
 	}
 	return rows
+}
+
+// memoryClaims keeps the claim that a store's writers share.
+type memoryClaims struct {
+	store *memoryStore
+	taken uint64
+}
+
+func (c *memoryClaims) Take(context.Context) (Claim, error) {
+	c.store.mu.Lock()
+	defer c.store.mu.Unlock()
+	c.store.takers++
+	c.taken = c.store.takers
+	return c.store.claim, nil
+}
+
+func (c *memoryClaims) Put(_ context.Context, claim Claim) error {
+	return c.store.do("claim", func() error {
+		if c.taken != c.store.takers {
+			return schemas.ErrConflict
+		}
+		c.store.claim = claim
+		return nil
+	})
 }
 
 type freeLease struct{ lost chan struct{} }
@@ -189,8 +218,12 @@ func (p *memoryPrices) Book(_ context.Context, n uint32) (*schemas.PriceBook, er
 
 func newTestWriter(t *testing.T, log Log, store Store) *Writer {
 	t.Helper()
+	memory, ok := store.(*memoryStore)
+	if !ok {
+		memory = &memoryStore{fault: func(string) error { return nil }} // keeps the claim alone
+	}
 	return NewWriter(WriterConfig{
-		Key: []byte("k"), BatchRowsMax: 7, BatchRecordsMax: 3,
+		Key: []byte("k"), BatchRowsMax: 7, BatchRecordsMax: 3, Claims: &memoryClaims{store: memory},
 		Acquire: func(context.Context) (Lease, error) { return freeLease{}, nil },
 	}, log, store, newMemoryPrices(t))
 }
@@ -347,7 +380,7 @@ func checkStore(t *testing.T, store *memoryStore, want oracle) {
 // the plain recount of the log says, every time.
 func TestEveryBoundaryMayFail(t *testing.T) {
 	t.Parallel()
-	boundaries := []string{"rows", "keys", "rejects", "commit"}
+	boundaries := []string{"claim", "rows", "keys", "rejects", "commit"}
 	hit := map[string]int{}
 	for seed := range uint64(120) {
 		synctest.Test(t, func(t *testing.T) {
@@ -436,35 +469,6 @@ func TestWriterWaitsForTheEndOfTheLog(t *testing.T) {
 	log.records = append(log.records, Record{Seq: 10})
 	if err := w.resume(t.Context()); err != nil {
 		t.Errorf("with the whole log: %v", err)
-	}
-}
-
-// A predecessor that was stopped after its look at the lease may commit when its
-// successor has read the ledger: the successor begins again behind it.
-func TestWriterSeesALateCommitOfItsPredecessor(t *testing.T) {
-	t.Parallel()
-	store := &memoryStore{rejects: map[string]string{}, fault: func(string) error { return nil }}
-	log := &memoryLog{}
-	fillLog(log, rand.New(rand.NewPCG(1, 1)))
-	late := uint64(len(log.records) / 2)
-	var once sync.Once
-	store.fault = func(step string) error {
-		once.Do(func() { // while the first range is being written
-			store.ledger = append(store.ledger, LedgerRow{From: 1, To: late, PriceRevision: 1, Lease: 1})
-		})
-		return nil
-	}
-	w := newTestWriter(t, log, store)
-	drain(t, w, log, store)
-	end := uint64(0)
-	for _, row := range store.ledger {
-		if row.From != end+1 {
-			t.Fatalf("after %d comes the range %d to %d", end, row.From, row.To)
-		}
-		end = row.To
-	}
-	if end != uint64(len(log.records)) {
-		t.Errorf("the ledger ends at %d of %d", end, len(log.records))
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/agentik-os/panda/internal/failpoint"
 	"github.com/agentik-os/panda/internal/invariant"
 )
 
@@ -156,6 +157,7 @@ func (r *Repairer) restore(ctx context.Context, ranges []Finding) (done []string
 		r.cfg.Log.Warn().Uint64("from", f.From).Uint64("to", f.To).Int("rows", rows).Str("tenant", f.Tenant).Str("found", f.Detail).
 			Msg("a committed range was not whole and is restored from the log")
 		r.cfg.Metrics.restored.Inc()
+		failpoint.Reached(failpoint.RangeRestored)
 		done = append(done, text)
 	}
 	if len(done) == 0 || r.cfg.Rebuild == nil {

@@ -82,7 +82,8 @@ type Worker struct {
 
 	mu       sync.Mutex
 	position uint64        // of the newest pass this worker knows of
-	moved    chan struct{} // closed when position moves, and then replaced
+	moved    chan struct{} // closed when position moves or stopped is set, and then replaced
+	stopped  error         // why no pass comes any more; nil while one may
 	movedAt  time.Time     // when position moved
 	status   JobStatus     // of the newest pass that had something to do
 }
@@ -143,14 +144,28 @@ func (w *Worker) Reached() (position uint64, at time.Time) {
 	return w.position, w.movedAt
 }
 
-// WaitFor returns when rollups cover position, or with the context's error.
+// Stop tells whoever waits that no pass will come for now, and why; with nil, that
+// passes may come again.
+func (w *Worker) Stop(why error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stopped = why
+	close(w.moved)
+	w.moved = make(chan struct{})
+}
+
+// WaitFor returns when rollups cover position, or with the context's error, or with
+// the one given to Stop.
 func (w *Worker) WaitFor(ctx context.Context, position uint64) error {
 	for {
 		w.mu.Lock()
-		at, moved := w.position, w.moved
+		at, moved, stopped := w.position, w.moved, w.stopped
 		w.mu.Unlock()
 		if at >= position {
 			return nil
+		}
+		if stopped != nil {
+			return fmt.Errorf("wait for rollups at %d, now %d: %w", position, at, stopped)
 		}
 		w.Want()
 		select {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -137,4 +138,65 @@ func (l jobLease) Hold(ctx context.Context, name string) (context.Context, func(
 		cancel()
 	}()
 	return held, func() { cancel(); writerLease{lease}.Release() }, nil
+}
+
+// writerClaims keeps the claim of a shard in a bucket of the log, whose updates
+// are compare-and-set. It belongs to one writer.
+type writerClaims struct {
+	log      *eventlog.Log
+	shard    uint32
+	bucket   *eventlog.Bucket
+	revision uint64 // of the claim as this writer took or put it
+}
+
+func (c *writerClaims) key() string { return fmt.Sprintf("shard-%d", c.shard) }
+
+// Take writes the claim that stands once more: whoever knows the revision before
+// can put no other.
+func (c *writerClaims) Take(ctx context.Context) (ingest.Claim, error) {
+	var err error
+	if c.bucket == nil {
+		c.bucket, err = c.log.Bucket(ctx, eventlog.BucketConfig{Name: "claims", Description: "Which range of the log is being written."})
+		if err != nil {
+			return ingest.Claim{}, err
+		}
+	}
+	for {
+		claim, taken, err := c.take(ctx)
+		if taken || !errors.Is(err, schemas.ErrConflict) {
+			return claim, err
+		}
+		// Somebody put one in between, or a replica that is behind was asked.
+		if ctx.Err() != nil {
+			return claim, ctx.Err()
+		}
+	}
+}
+
+func (c *writerClaims) take(ctx context.Context) (claim ingest.Claim, taken bool, err error) {
+	entry, err := c.bucket.Get(ctx, c.key())
+	switch {
+	case errors.Is(err, eventlog.ErrNotFound):
+		c.revision, err = c.bucket.Create(ctx, c.key(), []byte("{}"))
+		return claim, err == nil, err
+	case err != nil:
+		return claim, false, err
+	}
+	if err := json.Unmarshal(entry.Value, &claim); err != nil {
+		return claim, false, fmt.Errorf("read claim %q: %w", entry.Value, err)
+	}
+	c.revision, err = c.bucket.Update(ctx, c.key(), entry.Value, entry.Revision)
+	return claim, err == nil, err
+}
+
+func (c *writerClaims) Put(ctx context.Context, claim ingest.Claim) error {
+	text, err := json.Marshal(claim)
+	if err != nil {
+		return fmt.Errorf("write claim: %w", err)
+	}
+	revision, err := c.bucket.Update(ctx, c.key(), text, c.revision)
+	if err == nil {
+		c.revision = revision
+	}
+	return err
 }

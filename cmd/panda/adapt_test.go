@@ -5,7 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/agentik-os/panda/ingest"
 	"github.com/agentik-os/panda/internal/eventlog"
+	"github.com/agentik-os/panda/internal/eventlog/eventlogtest"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/schemas"
 )
@@ -35,4 +37,32 @@ func TestAdmit(t *testing.T) {
 	p.lag.appended(6)
 	p.lag.mark(time.Now())
 	check("the next one waits for a moment", true)
+}
+
+// TestClaimsFence: who takes the claim last is the only one who can put another,
+// and finds what the one before put.
+func TestClaimsFence(t *testing.T) {
+	t.Parallel()
+	log := eventlogtest.Open(t)
+	first, second := &writerClaims{log: log}, &writerClaims{log: log}
+	take := func(who *writerClaims, want ingest.Claim) {
+		t.Helper()
+		if got, err := who.Take(t.Context()); err != nil || got != want {
+			t.Errorf("took %v, %v; want %v", got, err, want)
+		}
+	}
+	take(first, ingest.Claim{})
+	a, b := ingest.Claim{Epoch: 1, From: 1, To: 7}, ingest.Claim{Epoch: 1, From: 8, To: 9}
+	if err := errors.Join(first.Put(t.Context(), a), first.Put(t.Context(), b)); err != nil {
+		t.Fatal(err)
+	}
+	take(second, b)
+	if err := first.Put(t.Context(), a); !errors.Is(err, schemas.ErrConflict) {
+		t.Errorf("the first one put a claim after the second took it: %v", err)
+	}
+	take(second, b) // its own, once more
+	take(first, b)
+	if err := second.Put(t.Context(), a); !errors.Is(err, schemas.ErrConflict) {
+		t.Errorf("the second one put a claim after the first took it: %v", err)
+	}
 }

@@ -50,6 +50,9 @@ type Config struct {
 	NATSReplicas int
 	// LogBytes bounds the log; 0 takes a share of the disk.
 	LogBytes int64
+	// LogAge is how long an event stays on the log, by the log's own times, after it
+	// was counted and audited; what was not stays longer.
+	LogAge time.Duration
 
 	// ClickHouseURL is a ClickHouse server; empty runs the engine in a child
 	// process.
@@ -69,6 +72,9 @@ type Config struct {
 	EnvelopeKey string
 	// CommitEvery is the least time between two commits of the writer.
 	CommitEvery time.Duration
+	// ClockBackMax is how far the clock may be before the newest commit. Beyond,
+	// counting halts.
+	ClockBackMax time.Duration
 	// LagMax is how far the writer may fall behind before the gateway answers 503.
 	// A day by default: the log keeps what it acknowledged, whatever the writer
 	// does, so lag alone is no reason to refuse.
@@ -95,6 +101,7 @@ func (c *Config) settings(fs *pflag.FlagSet) {
 	fs.BoolVar(&c.NATSRelay, "nats-relay", c.NATSRelay, "take direct publishing from the accounts of a NATS cluster")
 	fs.IntVar(&c.NATSReplicas, "nats-replicas", c.NATSReplicas, "how many servers of a NATS cluster keep each event")
 	fs.Int64Var(&c.LogBytes, "log-bytes", c.LogBytes, "size limit of the log in bytes (0: a share of the disk)")
+	fs.DurationVar(&c.LogAge, "log-age", c.LogAge, "how long an event stays on the log after it was counted and audited")
 	fs.StringVar(&c.ClickHouseURL, "clickhouse-url", c.ClickHouseURL, "ClickHouse server, such as clickhouse://user:password@host:9000/panda (empty: a child process)")
 	fs.StringVar(&c.ClickHouseCluster, "clickhouse-cluster", c.ClickHouseCluster, "ClickHouse cluster name, for replicated tables")
 	fs.StringVar(&c.EngineListen, "engine-listen", c.EngineListen, "open the ClickHouse engine for reading, such as 127.0.0.1:8123 (empty: no port)")
@@ -102,6 +109,7 @@ func (c *Config) settings(fs *pflag.FlagSet) {
 	fs.Int64Var(&c.EngineMemory, "engine-memory", c.EngineMemory, "memory limit of the ClickHouse engine in bytes")
 	fs.StringVar(&c.EnvelopeKey, "envelope-key", c.EnvelopeKey, "secret that signs batches on the log; the same on every node")
 	fs.DurationVar(&c.CommitEvery, "commit-every", c.CommitEvery, "least time between two commits of the writer")
+	fs.DurationVar(&c.ClockBackMax, "clock-back-max", c.ClockBackMax, "how far the clock may be before the newest commit; beyond, counting halts")
 	fs.DurationVar(&c.LagMax, "lag-max", c.LagMax, "how far the writer may fall behind before events are refused with 503")
 	fs.Int64Var(&c.DiskFreeMin, "disk-free-min", c.DiskFreeMin, "bytes of disk that stay free; below, events are refused with 503")
 	fs.StringVar(&c.LogLevel, "log-level", c.LogLevel, "trace, debug, info, warn or error")
@@ -117,8 +125,10 @@ func defaultConfig(getenv func(string) string) Config {
 		Data:         dataDir(getenv),
 		Listen:       "127.0.0.1:8080",
 		NATSReplicas: 3,
+		LogAge:       45 * 24 * time.Hour,
 		EngineMemory: 8 << 30,
 		CommitEvery:  100 * time.Millisecond,
+		ClockBackMax: time.Hour,
 		LagMax:       24 * time.Hour,
 		DiskFreeMin:  2 << 30,
 		LogLevel:     "info",

@@ -95,10 +95,22 @@ func (p *pipeline) catchUp(ctx context.Context) error {
 	}
 }
 
+// errNotCounting is the answer to who waits for something to be counted.
+var errNotCounting = fmt.Errorf("nothing is counted now: %w", schemas.ErrUnavailable)
+
 // runStages counts until ctx ends or a stage stops for a reason that does not
 // pass by itself.
 func (p *pipeline) runStages(ctx context.Context, writer *ingest.Writer) error {
 	group, ctx := errgroup.WithContext(ctx)
+	// Who waits for a commit or a pass is told at once when none will come: a request
+	// that hangs would hold up the end of the server.
+	p.live.Stop(nil)
+	p.worker.Stop(nil)
+	stop := context.AfterFunc(ctx, func() {
+		p.live.Stop(errNotCounting)
+		p.worker.Stop(errNotCounting)
+	})
+	defer stop()
 	group.Go(func() error { return writer.Run(ctx) })
 	group.Go(func() error { return p.worker.Run(ctx) })
 	group.Go(func() error { return p.jobs.Run(ctx) })
@@ -161,7 +173,7 @@ func (p *pipeline) newWriter() *ingest.Writer {
 	}
 	holder := fmt.Sprintf("%s/%d", host, os.Getpid())
 	return ingest.NewWriter(ingest.WriterConfig{
-		Shard: shard, Key: p.signing, CommitEvery: p.cfg.CommitEvery,
+		Shard: shard, Key: p.signing, CommitEvery: p.cfg.CommitEvery, ClockBackMax: p.cfg.ClockBackMax,
 		Acquire: func(ctx context.Context) (ingest.Lease, error) {
 			lease, err := p.log.Acquire(ctx, fmt.Sprintf("writer-%d", shard), holder, writerLeaseTTL)
 			if err != nil {
@@ -170,6 +182,7 @@ func (p *pipeline) newWriter() *ingest.Writer {
 			return writerLease{lease}, nil
 		},
 		BehindMax: p.cfg.behindMax(),
+		Claims:    &writerClaims{log: p.log, shard: shard},
 		OnCommit:  p.committed,
 		OnResume:  p.resumed,
 		Metrics:   p.writerMetrics,
@@ -202,7 +215,20 @@ func (p *pipeline) addJobs() error {
 	p.jobs = rollup.NewJobs(rollup.JobsConfig{
 		Lease: jobLease{p.log}, Log: p.logger.With().Str("part", "jobs").Logger(),
 	}, p.db)
-	return p.jobs.Add(rollup.Job{Name: "audit", Schedule: failpoint.Schedule("17 * * * *"), Run: p.auditAll})
+	return errors.Join(
+		p.jobs.Add(rollup.Job{Name: "audit", Schedule: failpoint.Schedule("17 * * * *"), Run: p.auditAll}),
+		p.jobs.Add(rollup.Job{Name: "trim", Schedule: failpoint.Schedule("41 * * * *"), Run: p.trim}),
+	)
+}
+
+// trim takes from the log what is old, counted, and held against the ledger.
+func (p *pipeline) trim(ctx context.Context) (string, error) {
+	audited, _ := p.auditor.Position()
+	first, err := p.log.Trim(ctx, schemas.StreamUsage, p.cfg.LogAge, audited)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("the log begins at %d", first), nil
 }
 
 // auditAll holds everything against everything, mends what can be mended, and

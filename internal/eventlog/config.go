@@ -64,9 +64,6 @@ type Config struct {
 	// Default inside this process: 60 % of the disk (free and used by the log
 	// already), so that the warehouse beside it has room. A cluster needs a number.
 	UsageMaxBytes int64
-	// UsageMaxAge is how long USAGE keeps a message. Default 45 days: a month,
-	// its grace and a week to notice.
-	UsageMaxAge time.Duration
 	// DuplicateWindow is how long the broker remembers message ids. Default 2
 	// minutes: longer costs memory and start time, and is never needed, because
 	// readers tell repeats apart themselves.
@@ -107,7 +104,6 @@ func (c Config) withDefaults() Config {
 			c.Replicas = 3
 		}
 	}
-	c.UsageMaxAge = orDuration(c.UsageMaxAge, 45*24*time.Hour)
 	c.DuplicateWindow = orDuration(c.DuplicateWindow, 2*time.Minute)
 	c.OpenTimeout = orDuration(c.OpenTimeout, 2*time.Minute)
 	c.AckTimeout = orDuration(c.AckTimeout, 5*time.Second)
@@ -145,10 +141,10 @@ func (c Config) check() error {
 		return invalid("usage max bytes is needed with a cluster: at most 70 %% of a server's disk")
 	case c.Replicas < 1 || c.Replicas > 5:
 		return invalid("replicas is %d, want 1 to 5", c.Replicas)
-	case c.UsageMaxBytes < 0 || c.UsageMaxAge < 0 || c.InFlightMax < 0 || c.ReadAheadBytes < 0:
+	case c.UsageMaxBytes < 0 || c.InFlightMax < 0 || c.ReadAheadBytes < 0:
 		return invalid("a limit is negative")
-	case c.DuplicateWindow < 0 || c.DuplicateWindow > c.UsageMaxAge:
-		return invalid("duplicate window is %s, want it within the age limit of %s", c.DuplicateWindow, c.UsageMaxAge)
+	case c.DuplicateWindow < 0:
+		return invalid("duplicate window is %s, want it above 0", c.DuplicateWindow)
 	}
 	for _, u := range c.Users {
 		if u.Name == "" || u.Password == "" || !validToken(u.Tenant) {

@@ -9,9 +9,14 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/agentik-os/panda/internal/eventlog"
 	"github.com/agentik-os/panda/internal/eventlog/eventlogtest"
@@ -22,9 +27,14 @@ import (
 // childEnv makes the test binary another program: one that dies in the middle.
 const childEnv = "PANDA_EVENTLOG_TEST_CHILD"
 
-// child is what that program does: it appends until it is killed. The other role
-// of this binary is a server of a cluster, see servers.ConfigFromEnv.
-type child struct{ Dir string }
+// child is what that program does. The other role of this binary is a server of a
+// cluster, see servers.ConfigFromEnv.
+type child struct {
+	Role string // "append" or "lazy"
+	Dir  string
+	From int // the first number that they append
+	Pad  int // a number is padded with spaces to so many bytes
+}
 
 func TestMain(m *testing.M) {
 	if cfg, asked, err := servers.ConfigFromEnv(os.Getenv); asked {
@@ -47,17 +57,21 @@ func TestMain(m *testing.M) {
 }
 
 func (c child) run() error {
-	log, err := eventlog.Open(context.Background(), eventlog.Config{DataDir: c.Dir, UsageMaxBytes: 1 << 30})
+	cfg := eventlog.Config{DataDir: c.Dir, UsageMaxBytes: 1 << 30}
+	log, err := eventlog.Open(context.Background(), cfg)
 	if err != nil {
 		return err
+	}
+	if c.Role == "lazy" {
+		return errors.Join(log.Close(), c.lazy())
 	}
 	// 32 on the way at any time; each acknowledged position goes out at once.
 	futures := make(chan *eventlog.Future, 32)
 	go func() {
 		defer close(futures)
-		for i := 0; ; i++ {
+		for i := c.From; ; i++ {
 			f, err := log.AppendAsync(context.Background(), eventlog.Message{
-				Subject: "envelope.0.acme", ID: strconv.Itoa(i), Data: []byte(strconv.Itoa(i)),
+				Subject: "envelope.0.acme", ID: strconv.Itoa(i), Data: fmt.Appendf(nil, "%-*d", c.Pad, i),
 			})
 			if err != nil {
 				return
@@ -73,6 +87,35 @@ func (c child) run() error {
 		fmt.Println(ack.Seq)
 	}
 	return errors.New("no more messages")
+}
+
+// lazy appends as "append" does, to the same stream, through a server with the
+// settings that a server has if nobody asks for others: a write is fsynced within
+// two minutes.
+func (c child) lazy() error {
+	srv, err := server.NewServer(&server.Options{
+		ServerName: "panda", DontListen: true, NoSigs: true, NoLog: true,
+		JetStream: true, StoreDir: filepath.Join(c.Dir, "store"), SyncInterval: 2 * time.Minute, JetStreamMaxStore: 8 << 30,
+	})
+	if err != nil {
+		return err
+	}
+	srv.Start()
+	conn, err := nats.Connect("", nats.InProcessServer(srv))
+	if err != nil {
+		return err
+	}
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return err
+	}
+	for i := c.From; ; i++ {
+		ack, err := js.Publish(context.Background(), "envelope.0.acme", []byte(strconv.Itoa(i)), jetstream.WithMsgID(strconv.Itoa(i)))
+		if err != nil {
+			return err
+		}
+		fmt.Println(ack.Sequence)
+	}
 }
 
 // start runs the child. It dies with the test at the latest.
@@ -105,8 +148,7 @@ func kill(cmd *exec.Cmd) {
 }
 
 // What was acknowledged is there after the process was killed between any two
-// instructions. That the disk itself loses power is not tested here; against
-// that stand sync_always, which Open asserts, and the file system's word.
+// instructions. That the disk itself loses power is TestPowerCut.
 func TestKilledLogKeepsWhatItAcknowledged(t *testing.T) {
 	dir := t.TempDir()
 	acked := 0

@@ -160,6 +160,56 @@ func recordOf(raw *jetstream.RawStreamMsg) Record {
 	return Record{Subject: raw.Subject, Seq: raw.Sequence, Time: raw.Time.UTC(), Data: raw.Data}
 }
 
+// Trim removes the oldest records of a stream: those that are older than age,
+// seen from its newest record and not from a clock, and at positions up to upTo.
+// It returns the position of the oldest record that is left.
+//
+// Errors: schemas.ErrUnavailable; the records may or may not be gone then, and
+// trimming again is harmless.
+func (l *Log) Trim(ctx context.Context, stream string, age time.Duration, upTo uint64) (first uint64, err error) {
+	handle, err := l.stream(ctx, stream)
+	if err != nil {
+		return 0, fmt.Errorf("trim: %w", err)
+	}
+	state, err := l.State(ctx, stream)
+	if err != nil {
+		return 0, fmt.Errorf("trim: %w", err)
+	}
+	if state.Messages == 0 || upTo < state.First {
+		return state.First, nil
+	}
+	newest, err := l.Get(ctx, stream, state.Last)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return 0, fmt.Errorf("trim: %w", err)
+	}
+	if err != nil { // it was erased this moment; next time, then
+		return state.First, nil
+	}
+	before := newest.Time.Add(-age)
+	// Records are in order of time, but for a clock that was set back: then fewer
+	// are found old enough, never more than upTo.
+	keep, high := state.First, min(upTo, state.Last-1)+1
+	for keep < high {
+		middle := keep + (high-keep)/2
+		raw, err := handle.GetMsg(ctx, middle, jetstream.WithGetMsgSubject(">")) // or the next there is
+		if err != nil {
+			return 0, fmt.Errorf("trim %s: read %d: %w", stream, middle, classify(err))
+		}
+		if raw.Time.Before(before) {
+			keep = middle + 1
+		} else {
+			high = middle
+		}
+	}
+	if keep == state.First {
+		return state.First, nil
+	}
+	if err := handle.Purge(ctx, jetstream.WithPurgeSequence(keep)); err != nil {
+		return 0, fmt.Errorf("trim %s before %d: %w", stream, keep, classify(err))
+	}
+	return keep, nil
+}
+
 // Purge removes every record of a subject from a stream. It serves the erasure of a tenant; positions are not used again.
 func (l *Log) Purge(ctx context.Context, stream, subject string) error {
 	handle, err := l.stream(ctx, stream)

@@ -41,7 +41,8 @@ func streamConfigs(cfg Config) []jetstream.StreamConfig {
 	usage.Name = schemas.StreamUsage
 	usage.Description = "Every usage event, in the order that decides verdicts."
 	usage.Subjects = []string{schemas.SubjectsDirect, schemas.SubjectsEnvelope, schemas.SubjectsPrices}
-	usage.MaxAge = cfg.UsageMaxAge
+	// No age limit: the broker would go by the clock alone, and one that jumps ahead
+	// would take away what nobody has counted yet. See Trim.
 	usage.MaxBytes = cfg.UsageMaxBytes
 
 	control := common

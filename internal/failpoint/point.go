@@ -18,6 +18,7 @@ const (
 
 	LeaseTaken           Point = "lease_taken"
 	WriterJudged         Point = "writer_judged"
+	WriterClaimed        Point = "writer_claimed"
 	WriterRowsWritten    Point = "writer_rows_written"
 	WriterKeysWritten    Point = "writer_keys_written"
 	WriterRejectsWritten Point = "writer_rejects_written"
@@ -50,6 +51,8 @@ const (
 	MessageUnreadable    Point = "message_unreadable"
 	LateEvent            Point = "late_event"
 	WriteRetried         Point = "write_retried"
+	ClaimFollowed        Point = "claim_followed"
+	RangeRestored        Point = "range_restored"
 	EngineRestarted      Point = "engine_restarted"
 	EngineHung           Point = "engine_hung"
 	SpoolResent          Point = "spool_resent"
@@ -108,11 +111,12 @@ func crashPoints() []Info {
 		{ControlAfterAppend, "K4", "a change of tenants or keys is on the log, nobody knows", "it stands after the restart", InPanda},
 		{LeaseTaken, "K22", "the writer holds the lease and has read nothing", "the next one takes over; no range is lost or skipped", InPanda},
 		{WriterJudged, "K8", "a range has its verdicts and nothing is written", "the repeat gives the same verdicts", InPanda},
+		{WriterClaimed, "K8", "where the range ends is decided, and little or nothing is written", "whoever goes on ends the range there", InPanda},
 		{WriterRowsWritten, "K9", "rows are in the table, keys may not be", "the repeat writes exact copies, which collapse", InPanda},
 		{WriterKeysWritten, "K11", "keys are in the table, rows may not be", "keys beyond the ledger are not known; the events still count", InPanda},
 		{WriterRejectsWritten, "K11", "rejects are in the table, rows and keys may not be", "the repeat writes exact copies, which collapse", InPanda},
 		{WriterBeforeCommit, "K12", "everything of a range is written but its ledger row", "the repeat finds it all and commits", InPanda},
-		{WriterLeaseChecked, "K22", "the lease was found valid and the commit is not sent", "who goes on later commits the same row, or one that is contained in a longer one", InPanda},
+		{WriterLeaseChecked, "K22", "the lease was found valid and the commit is not sent", "who goes on later commits the same row, because the claim says where it ends", InPanda},
 		{WriterCommitted, "K13", "the ledger row is written, memory does not know", "the range counts; the restart reads on behind it", InPanda},
 		{LiveRebuilt, "K8", "live totals are rebuilt and nothing is written yet", "no side effects; the next start rebuilds the same totals", InPanda},
 		{RollupHours, "K14", "hours are recomputed, days and months are not", "the position stands still; the pass is made again", InPanda},
@@ -140,6 +144,8 @@ func rarePaths() []Info {
 		{MessageUnreadable, "", "a message on the log cannot be read", "it is quarantined whole, its neighbours count", InPanda},
 		{LateEvent, "", "an event arrives long after it happened", "it counts, and its windows are recomputed", InPanda},
 		{WriteRetried, "", "a write failed and the writer takes up at the ledger again", "recovery is the normal path", InPanda},
+		{ClaimFollowed, "", "a range was claimed, and its commit not found", "the next commit ends where the claim says", InPanda},
+		{RangeRestored, "", "a committed range was not whole in the tables", "it is written again from the log", InPanda},
 		{EngineRestarted, "", "the engine died and is back", "statements under way were broken off and are repeated", InPanda},
 		{EngineHung, "", "the engine did not answer and was ended", "another takes its place", InPanda},
 		{SpoolResent, "", "a client found events in its spool at the start", "they leave with the ids they had", InClient},

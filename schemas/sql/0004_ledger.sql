@@ -9,11 +9,8 @@
 -- position, so that rollups know what to recompute without a look at usage_raw.
 -- epoch is the log's: a log that was made anew has another one, and the writer
 -- stops rather than take its sequences for the old ones.
--- Why ReplacingMergeTree, by lease: a commit may arrive late, sent by a writer that
--- was stopped between its look at the lease and the insert, or whose answer was
--- lost. Its successor has a larger lease and began where it did, and goes on from
--- where its own range ended; so of two rows with one beginning the successor's
--- stands, whichever reaches further.
+-- Why ReplacingMergeTree: a commit whose answer was lost is sent again, and is
+-- then the same row, or one that reaches further; the longer one stands.
 CREATE TABLE IF NOT EXISTS ledger {{on_cluster}}
 (
     shard          UInt32,
@@ -38,7 +35,7 @@ CREATE TABLE IF NOT EXISTS ledger {{on_cluster}}
     dirty_tenants  Array(LowCardinality(String)),
     dirty_hours    Array(DateTime('UTC'))
 )
-ENGINE = {{engine "ReplacingMergeTree(lease)"}}
+ENGINE = {{engine "ReplacingMergeTree(to_seq)"}}
 ORDER BY (shard, from_seq)
 SETTINGS
     fsync_after_insert = 1,

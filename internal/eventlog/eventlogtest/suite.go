@@ -41,6 +41,7 @@ func Run(t *testing.T, open func(t *testing.T, cfg eventlog.Config) *eventlog.Lo
 		{"a position that is gone", truncated},
 		{"compare and set", compareAndSet},
 		{"get, last and state", getLastState},
+		{"trim the oldest", trim},
 		{"decide once", decideOnce},
 		{"bucket", bucket},
 		{"bucket watch", bucketWatch},

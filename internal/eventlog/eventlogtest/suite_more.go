@@ -374,3 +374,31 @@ func full(t *testing.T, open func(*testing.T, eventlog.Config) *eventlog.Log) {
 		t.Fatalf("append after the limit was raised: %+v, %v", ack, err)
 	}
 }
+
+// trim: what is old enough and counted goes, nothing else, whatever its place.
+func trim(t *testing.T, log *eventlog.Log) {
+	subject := schemas.DirectSubject(tenant(t))
+	var seqs []uint64
+	for i := range 5 {
+		seqs = append(seqs, mustAppend(t, log, eventlog.Message{Subject: subject, Data: []byte{byte(i)}}).Seq)
+	}
+	oldest := func(want uint64, age time.Duration, upTo uint64) {
+		t.Helper()
+		first, err := log.Trim(t.Context(), schemas.StreamUsage, age, upTo)
+		if err != nil || first != want {
+			t.Errorf("trim of what is older than %s, up to %d: the oldest is %d, want %d; %v", age, upTo, first, want, err)
+		}
+		if got := state(t, log, schemas.StreamUsage).First; got != want {
+			t.Errorf("the stream begins at %d, want %d", got, want)
+		}
+	}
+	begin := state(t, log, schemas.StreamUsage).First
+	oldest(begin, time.Hour, seqs[4])
+	oldest(begin, 0, begin-1)
+	oldest(seqs[2], 0, seqs[1])
+	oldest(seqs[2], 0, seqs[0])
+	oldest(seqs[4], 0, 1<<62) // the newest one stays: it tells the time
+	if ack := mustAppend(t, log, eventlog.Message{Subject: subject}); ack.Seq != seqs[4]+1 {
+		t.Errorf("after a trim the next position is %d, want %d", ack.Seq, seqs[4]+1)
+	}
+}
