@@ -87,6 +87,8 @@ func NewCluster(ctx context.Context, r *Round) (*Cluster, error) {
 func (c *Cluster) load(ctx context.Context, r *Round) error {
 	a := &Arena{Round: r, Panda: c.Nodes[0], now: time.Now()}
 	c.arena = a
+	// A fault takes half a minute, and what is sent in it has to be checked.
+	load := ArenaConfig{Pause: 30 * time.Millisecond}
 	for _, slug := range []string{"acme-corp", "globex"} {
 		t, err := r.Tenant(ctx, c.Nodes[0], slug)
 		if err != nil {
@@ -97,9 +99,9 @@ func (c *Cluster) load(ctx context.Context, r *Round) error {
 		for i, node := range c.Nodes {
 			send := &HTTPSender{Panda: node, Key: t.Key, Gzip: i == 1}
 			each = append(each, send)
-			a.loader(t, fmt.Sprint("node-", i), metered{send, c.Acks}, ArenaConfig{})
+			a.loader(t, fmt.Sprint("node-", i), metered{send, c.Acks}, load)
 		}
-		a.loader(t, "either", metered{&eitherSender{senders: each}, c.Acks}, ArenaConfig{})
+		a.loader(t, "either", metered{&eitherSender{senders: each}, c.Acks}, load)
 	}
 	for _, node := range c.Nodes {
 		a.readers = append(a.readers, &Reader{Panda: node, Tenants: a.Tenants, Rng: a.rng()})
