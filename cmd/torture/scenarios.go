@@ -9,6 +9,7 @@ func scenarios() []torture.Scenario {
 		torture.Kills(),
 		torture.Engine(),
 		torture.Recovery(),
+		torture.ClusterFaults(),
 	}
 	return append(all, torture.Controls(all...))
 }
