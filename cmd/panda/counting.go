@@ -161,7 +161,7 @@ func (p *pipeline) openWarehouse(ctx context.Context) (err error) {
 		Restore: replayer.Restore, NotOnLog: ingest.ErrNotOnLog, Rebuild: p.live.Rebuild, Monitor: p.monitor, Metrics: p.auditMetrics,
 		Log: p.logger.With().Str("part", "repair").Logger(),
 	}, p.verifier, p.worker)
-	p.auditor = rollup.NewAuditor(rollup.AuditConfig{}, p.repairer)
+	p.auditor = rollup.NewAuditor(rollup.AuditConfig{BehindMax: p.cfg.behindMax()}, p.repairer)
 	return p.addJobs()
 }
 
