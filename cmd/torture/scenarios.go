@@ -6,6 +6,7 @@ import "github.com/agentik-os/panda/internal/torture"
 func scenarios() []torture.Scenario {
 	all := []torture.Scenario{
 		torture.Failpoints(),
+		torture.Simulation(),
 		torture.Kills(),
 		torture.Engine(),
 		torture.Recovery(),
