@@ -18,8 +18,10 @@ test: engine ## every test, on a real NATS and a real ClickHouse engine
 check: ## formatting, vet and linters
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'check: run gofmt -w on these'; exit 1; }
 	$(GO) vet ./...
+	$(GO) vet -tags failpoint ./...
 	@test -x $(BIN)/golangci-lint-$(LINT_VERSION) || { mkdir -p $(BIN) && GOBIN=$(CURDIR)/$(BIN) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) && mv $(BIN)/golangci-lint $(BIN)/golangci-lint-$(LINT_VERSION); }
 	$(BIN)/golangci-lint-$(LINT_VERSION) run ./...
+	$(BIN)/golangci-lint-$(LINT_VERSION) run --build-tags failpoint ./internal/failpoint/... ./internal/torture/... ./cmd/torture/... ./ingest/...
 	$(GO) mod verify
 
 race: engine ## the tests under the race detector (needs a C compiler)
@@ -35,6 +37,14 @@ fuzz: ## every fuzz target for FUZZTIME (default 30s)
 
 bench: engine build ## the numbers of BENCH.md, as ratios against limits measured in the same run
 	@$(BIN)/panda bench --write BENCH.md
+
+MINUTES ?= 10
+SEED ?= 0
+torture: engine ## faults against real processes for MINUTES (default 10) from SEED (default: the clock), and TORTURE.md
+	@mkdir -p $(BIN)
+	@CGO_ENABLED=0 $(GO) build -tags failpoint -buildvcs=auto -trimpath -o $(BIN)/panda-torture ./cmd/panda
+	@CGO_ENABLED=0 $(GO) build -tags failpoint -buildvcs=auto -trimpath -o $(BIN)/torture ./cmd/torture
+	@$(BIN)/torture --minutes $(MINUTES) --seed $(SEED) --write TORTURE.md
 
 engine: ## fetch the ClickHouse engine library into the user cache, unless it is there
 	@./deploy/fetch-engine.sh
@@ -54,4 +64,4 @@ verify: engine build ## prove log = ledger = raw = rollup for the demo's data
 clean: ## remove bin/
 	rm -rf $(BIN)
 
-.PHONY: help demo test check race fuzz bench engine build generate verify clean
+.PHONY: help demo test check race fuzz bench torture engine build generate verify clean

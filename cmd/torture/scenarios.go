@@ -4,10 +4,12 @@ import "github.com/agentik-os/panda/internal/torture"
 
 // scenarios are all that a run chooses from, in the order of their turns.
 func scenarios() []torture.Scenario {
-	return []torture.Scenario{
+	all := []torture.Scenario{
 		torture.Failpoints(),
 		torture.Kills(),
 		torture.Engine(),
 		torture.Recovery(),
+		torture.ClusterFaults(),
 	}
+	return append(all, torture.Controls(all...))
 }

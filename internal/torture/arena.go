@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -37,7 +36,7 @@ type ArenaConfig struct {
 	HTTP, NATS int
 	// Recorders are processes with ingest/client and a spool, for the first tenant.
 	Recorders int
-	// Readers look meanwhile; 0 takes two, below 0 is none.
+	// Readers look meanwhile; 0 takes four, below 0 is none.
 	Readers int
 	// EventsMax bounds the new events of a batch; 0 takes the loader's default.
 	EventsMax int
@@ -108,7 +107,7 @@ func (a *Arena) senders(cfg ArenaConfig) error {
 		}
 		a.recorders = append(a.recorders, rec)
 	}
-	for range orDefault(cfg.Readers, 2) {
+	for range orDefault(cfg.Readers, 4) {
 		a.readers = append(a.readers, &Reader{Panda: a.Panda, Tenants: a.Tenants, Rng: a.rng()})
 	}
 	r.mu.Lock()
@@ -158,10 +157,14 @@ func (a *Arena) Acked() (n int64) {
 	return n
 }
 
+// ackMax is how long a panda that runs may acknowledge nothing, or too little, on a
+// machine that is busy with other things.
+const ackMax = 30 * time.Second
+
 // Progress waits until so many more batches are acknowledged by a panda that runs.
 func (a *Arena) Progress(ctx context.Context, more int64) error {
 	goal := a.Acked() + more
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithTimeout(ctx, ackMax)
 	defer cancel()
 	defer context.AfterFunc(a.loading, cancel)()
 	err := a.Panda.await(ctx, "acknowledgements", func() (bool, error) { return a.Acked() >= goal, nil })
@@ -223,8 +226,7 @@ func (a *Arena) End(ctx context.Context, checkMax time.Duration) (*Verdict, erro
 			return &Verdict{}, err
 		}
 	}
-	a.Round.At("checks")
-	return Check(ctx, a.Panda, a.Tenants...)
+	return check(ctx, a.Panda, func(step string) { a.Round.At("%s", step) }, a.Tenants)
 }
 
 // EndWell is End for a round in which nothing may be wrong.
@@ -235,11 +237,3 @@ func (a *Arena) EndWell(ctx context.Context, checkMax time.Duration) error {
 
 // checkMax is how long a check of a usual round may take.
 const checkMax = 2 * time.Minute
-
-// remove removes a file that may not be there.
-func remove(path string) error {
-	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
-		return err
-	}
-	return nil
-}

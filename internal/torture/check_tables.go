@@ -16,10 +16,17 @@ import (
 // books. Nothing may be sent meanwhile, and the tenants must be all that the panda
 // has. An error means that the check could not be made, which is a failure too.
 func Check(ctx context.Context, p *Panda, tenants ...*Tenant) (*Verdict, error) {
+	return check(ctx, p, func(string) {}, tenants)
+}
+
+// check is Check that says what it is at.
+func check(ctx context.Context, p *Panda, at func(string), tenants []*Tenant) (*Verdict, error) {
 	v := &Verdict{}
+	at("waits until everything is counted")
 	if _, err := p.API("").Settle(ctx); err != nil {
 		return v, err
 	}
+	at("reads the tables and asks in every way")
 	c := &checker{panda: p, tenants: tenants, verdict: v}
 	if err := c.strangers(ctx); err != nil {
 		return v, err
@@ -32,6 +39,7 @@ func Check(ctx context.Context, p *Panda, tenants ...*Tenant) (*Verdict, error) 
 	if err := c.copies(ctx); err != nil {
 		return v, err
 	}
+	at("lets the server prove itself")
 	return v, c.proofs(ctx)
 }
 

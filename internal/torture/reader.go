@@ -65,6 +65,10 @@ type usageRow struct {
 	numbers
 }
 
+// questionMax is how long a reader waits: with fresh, the server waits for the
+// writer, which may be a while coming back.
+const questionMax = 3 * time.Second
+
 // look asks one question.
 func (r *Reader) look(ctx context.Context) error {
 	t := r.Tenants[r.Rng.IntN(len(r.Tenants))]
@@ -73,7 +77,7 @@ func (r *Reader) look(ctx context.Context) error {
 		return nil
 	}
 	slices.Sort(months)
-	month, fresh := months[len(months)-1], r.Rng.IntN(2) == 0 // mostly the present one: its totals are in memory
+	month, fresh := months[len(months)-1], r.Rng.IntN(3) == 0 // mostly the present one: its totals are in memory
 	if r.Rng.IntN(4) == 0 {
 		month = months[r.Rng.IntN(len(months))]
 	}
@@ -85,7 +89,9 @@ func (r *Reader) look(ctx context.Context) error {
 		path += "&fresh=1"
 	}
 	before := t.Book.Look(month)
-	answer, err := r.Panda.API(t.Key).Do(ctx, http.MethodGet, path, nil)
+	asking, cancel := context.WithTimeout(ctx, questionMax)
+	defer cancel()
+	answer, err := r.Panda.API(t.Key).Do(asking, http.MethodGet, path, nil)
 	if err != nil || answer.Status == http.StatusServiceUnavailable {
 		return nil // away
 	}

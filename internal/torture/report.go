@@ -146,13 +146,14 @@ func (r *Report) points(crash bool) table {
 }
 
 func (r *Report) controls() table {
-	t := table{header: []string{"weaker design", "must be caught at", "events", "lost", "doubled", "wrong", "caught", "for example"}}
+	t := table{header: []string{"defect", "must be caught at", "by", "caught", "after", "events", "lost", "doubled", "wrong", "for example"}}
 	for _, c := range r.tally.Controls() {
 		caught := "NO"
 		if c.Caught {
 			caught = "yes"
 		}
-		t.add(c.Name, c.Expect, digits(c.Events), digits(c.Lost), digits(c.Doubled), digits(c.Wrong), caught, clip(c.Detail))
+		t.add(c.Name, c.Expect, c.By, caught, c.Took.Round(time.Second).String(), digits(c.Events), digits(c.Lost), digits(c.Doubled),
+			digits(c.Wrong), clip(c.Detail))
 	}
 	return t
 }
@@ -188,7 +189,7 @@ func (r *Report) Text() string {
 	part("Faults", r.byFault(), 0, 1, 2)
 	part("Crash points", r.points(true), 0, 1, 4)
 	part("Rare paths", r.points(false), 0, 1, 4)
-	part("Controls", r.controls(), 0, 1, 2, 3, 4, 5, 6)
+	part("Controls", r.controls(), 0, 2, 3, 4, 5, 6, 7, 8)
 	part("Measured", r.measures(), 0, 1, 2)
 	part("Failures", r.failures(), 0, 1, 2, 3)
 	return b.String()
@@ -231,7 +232,7 @@ func (r *Report) Markdown() string {
 	part("Faults", "", r.byFault())
 	part("Crash points", "A pass is noted before the process can die at it. Points on hot paths are counted at least so often.", r.points(true))
 	part("Rare paths", "", r.points(false))
-	part("Controls", "Designs known to be weaker, under the same check. Each must be caught.", r.controls())
+	part("Controls", "Defects that were built into the program, under the same checks. Each must be caught. The time includes building it.", r.controls())
 	part("Measured", "", r.measures())
 	part("Failures", "", r.failures())
 	facts := table{header: []string{"what", "value"}}

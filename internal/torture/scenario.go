@@ -58,6 +58,8 @@ type Round struct {
 	closers []func() error
 	logs    []string // of failpoints
 	answers func() int64
+
+	mayRestore bool
 }
 
 // Option returns an option, or a default.
@@ -177,6 +179,13 @@ func (r *Round) Measure(what, format string, args ...any) {
 
 // Judge counts a verdict. The error says what is wrong, nil if nothing is.
 func (r *Round) Judge(v *Verdict) error {
+	hits, err := r.Hits()
+	if err != nil {
+		return err
+	}
+	if n := hits[string(failpoint.RangeRestored)]; n > 0 && !r.mayRestore {
+		v.wrong("the audit had to restore %d committed ranges from the log, and nothing took rows away", n)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.figures.Lost += int64(len(v.Lost))
@@ -198,29 +207,13 @@ func (r *Round) Found(err error) {
 	r.found = append(r.found, "reader: "+err.Error())
 }
 
-// Control notes what the checker found with a weaker design. The error is that it
-// found nothing of what it must: then the checker cannot be believed.
-func (r *Round) Control(name, expect string, events int64, v *Verdict) error {
-	c := Control{Name: name, Expect: expect, Events: events,
-		Lost: int64(len(v.Lost)), Doubled: int64(len(v.Doubled)), Wrong: int64(len(v.Wrong))}
-	switch expect {
-	case "lost":
-		c.Caught = c.Lost > 0
-	case "doubled":
-		c.Caught = c.Doubled > 0
-	default:
-		c.Caught = c.Wrong > 0
-	}
-	if lines := v.Lines(); len(lines) > 0 {
-		c.Detail = lines[0]
-	}
-	r.Tally.mu.Lock()
-	r.Tally.controls = append(r.Tally.controls, c)
-	r.Tally.mu.Unlock()
-	if !c.Caught {
-		return fmt.Errorf("control %s: the checker found nothing %s", name, expect)
-	}
-	return nil
+// MayRestore says that the round takes rows away behind the program's back, so that
+// the audit has something to restore. In any other round a range that had to be
+// restored means that it was committed before it was whole.
+func (r *Round) MayRestore() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mayRestore = true
 }
 
 // rare counts a rare path that the harness saw. The caller holds r.mu.
@@ -378,7 +371,7 @@ func (run *Runner) round(ctx context.Context, s *Scenario, seed uint64) {
 		err, endErr = nil, nil // interrupted: it has proved nothing, and failed at nothing
 		figures.Seeds, figures.Rounds = 0, 0
 	}
-	if err = errors.Join(err, endErr); err == nil {
+	if err = errors.Join(err, endErr); err == nil && ctx.Err() == nil {
 		err = os.RemoveAll(r.Dir)
 	}
 	var failure Failure

@@ -105,31 +105,21 @@ func (a *Arena) engineBack(ctx context.Context, gone int, began time.Time, fault
 	return a.reason(err)
 }
 
-// EngineStopped stops the engine, and every one that takes its place, until some
-// time has passed. Events are acknowledged all the while.
+// EngineStopped stops the engine, and every one that takes its place as soon as it
+// answers, until some time has passed. Events are acknowledged all the while.
 func (a *Arena) EngineStopped(ctx context.Context, d time.Duration) error {
-	began := time.Now()
-	pid := 0
-	for time.Since(began) < d {
-		var err error
-		waiting, cancel := context.WithTimeout(ctx, d)
-		pid, err = a.Panda.WaitEngine(waiting, pid)
-		cancel()
-		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-			break
-		}
+	for began := time.Now(); time.Since(began) < d; {
+		stopped := time.Now()
+		pid, err := a.Panda.KillEngine(ctx, syscall.SIGSTOP)
 		if err != nil {
 			return a.reason(err)
 		}
-		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil && !errors.Is(err, syscall.ESRCH) {
-			return fmt.Errorf("stop engine: %w", err)
-		}
 		a.Round.Killed(faultEngineStopped)
-		if err := a.Progress(ctx, 10); err != nil {
-			return fmt.Errorf("while the engine is stopped: %w", err)
+		if err := a.engineBack(ctx, pid, stopped, faultEngineStopped); err != nil {
+			return err
 		}
 	}
-	return a.engineBack(ctx, pid, time.Now(), faultEngineStopped)
+	return nil
 }
 
 // EngineStarved takes the engine's memory away: what it has is all it gets. It may

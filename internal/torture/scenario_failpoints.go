@@ -32,8 +32,11 @@ func Failpoints() Scenario {
 const reachMax = 90 * time.Second
 
 func failpoints(ctx context.Context, r *Round) error {
-	a, err := NewArena(ctx, r, ArenaConfig{Recorders: 1,
-		Panda: PandaConfig{Env: []string{"PANDA_FAILPOINT_SCHEDULE=@every 2s"}}})
+	cfg := ArenaConfig{Recorders: 1, Panda: PandaConfig{Env: []string{"PANDA_FAILPOINT_SCHEDULE=@every 2s"}}}
+	if r.Short {
+		cfg.EventsMax, cfg.Pause = shortEventsMax, shortPause
+	}
+	a, err := NewArena(ctx, r, cfg)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 )
@@ -17,6 +19,13 @@ const (
 	faultDrained       = "server drained (SIGTERM)"
 )
 
+// The load of a round that is short: enough that something is always on its way,
+// and few enough that the check at the end takes seconds.
+const (
+	shortEventsMax = 25
+	shortPause     = 30 * time.Millisecond
+)
+
 // Kills ends the server and its engine at random moments, under load.
 func Kills() Scenario {
 	return Scenario{
@@ -28,7 +37,11 @@ func Kills() Scenario {
 }
 
 func kills(ctx context.Context, r *Round) error {
-	a, err := NewArena(ctx, r, ArenaConfig{Recorders: 1})
+	cfg := ArenaConfig{Recorders: 1}
+	if r.Short {
+		cfg.EventsMax, cfg.Pause = shortEventsMax, shortPause
+	}
+	a, err := NewArena(ctx, r, cfg)
 	if err != nil {
 		return err
 	}
@@ -100,6 +113,10 @@ func (a *Arena) DrainServer(ctx context.Context) error {
 	code, err := a.Panda.Drain(ctx)
 	if err == nil && code != 0 {
 		err = fmt.Errorf("%w: a drained server ended with %d: %s", ErrFound, code, a.Panda.LastWords())
+		a.Round.Found(err)
+	}
+	if _, statErr := os.Stat(filepath.Join(a.Panda.Data(), "server.json")); err == nil && !os.IsNotExist(statErr) {
+		err = fmt.Errorf("%w: a drained server left its server.json", ErrFound)
 		a.Round.Found(err)
 	}
 	return errors.Join(err, a.reason(a.Panda.Start(ctx)))

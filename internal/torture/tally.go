@@ -68,6 +68,9 @@ func (f *Figures) add(o *Figures) {
 // catch it.
 type Control struct {
 	Name string `json:"name"` // what was changed
+	// By is what had to catch it, Took how long that was, building included.
+	By   string        `json:"by"`
+	Took time.Duration `json:"took"`
 	// Expect is what it must be caught at: "lost", "doubled" or "wrong".
 	Expect  string `json:"expect"`
 	Lost    int64  `json:"lost"`
@@ -152,6 +155,12 @@ func (t *Tally) Failures() []Failure {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return append([]Failure(nil), t.failures...)
+}
+
+func (t *Tally) control(c Control) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.controls = append(t.controls, c)
 }
 
 // Controls returns the controls that ran.
