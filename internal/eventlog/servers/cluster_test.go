@@ -75,6 +75,7 @@ func TestFaultsOfTheNetwork(t *testing.T) {
 	}
 	log := eventlogtest.OpenConfig(t, eventlog.Config{URL: url, AckTimeout: 2 * time.Second})
 	s := &sender{}
+	s.last.Store(new(error))
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	ended := make(chan error, 1)
