@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -21,6 +20,7 @@ import (
 type sender struct {
 	acked atomic.Int64 // how many
 	gap   atomic.Int64 // longest wait for one, in nanoseconds
+	last  atomic.Pointer[error]
 }
 
 func (s *sender) run(ctx context.Context, log *eventlog.Log) error {
@@ -37,6 +37,7 @@ func (s *sender) run(ctx context.Context, log *eventlog.Log) error {
 			if !errors.Is(err, schemas.ErrUnavailable) || errors.Is(err, eventlog.ErrClosed) {
 				return err
 			}
+			s.last.Store(&err)
 			<-again.C
 		}
 		s.gap.Store(max(s.gap.Load(), int64(time.Since(start))))
@@ -54,7 +55,7 @@ func (s *sender) more(t *testing.T, n int64) time.Duration {
 	goal := s.acked.Load() + n
 	for deadline := time.Now().Add(time.Minute); s.acked.Load() < goal; <-tick.C {
 		if time.Now().After(deadline) {
-			t.Fatal("no acknowledgement for a minute")
+			t.Fatalf("no acknowledgement for a minute: %v", *s.last.Load())
 		}
 	}
 	return time.Duration(s.gap.Swap(0))
@@ -74,14 +75,11 @@ func TestFaultsOfTheNetwork(t *testing.T) {
 	}
 	log := eventlogtest.OpenConfig(t, eventlog.Config{URL: url, AckTimeout: 2 * time.Second})
 	s := &sender{}
+	s.last.Store(new(error))
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	var group sync.WaitGroup
-	group.Go(func() {
-		if err := s.run(ctx, log); err != nil {
-			t.Errorf("sender: %v", err)
-		}
-	})
+	ended := make(chan error, 1)
+	go func() { ended <- s.run(ctx, log) }()
 	s.more(t, 20)
 
 	// The leader alone on one side, everybody else on the other.
@@ -127,7 +125,14 @@ func TestFaultsOfTheNetwork(t *testing.T) {
 	}
 	t.Logf("all killed: longest wait %s", s.more(t, 20))
 	stop()
-	group.Wait()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Fatalf("sender: %v", err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatalf("message %d is not acknowledged: %v", s.acked.Load(), *s.last.Load())
+	}
 
 	if err := cluster.Current(ready, schemas.StreamUsage); err != nil {
 		t.Fatal(err)
