@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // Enabled says whether the program was built with the tag.
@@ -114,6 +115,9 @@ func pass(p Point) {
 // eachMax is up to which pass every one is written to the log.
 const eachMax = 8
 
+// stopTakes is more than a stop takes to reach every thread.
+const stopTakes = 100 * time.Millisecond
+
 // pass counts, writes and acts. The line is one short write to a file opened for
 // appending, so it is whole and stays when the process dies right after it.
 func (s *state) pass(p Point, pid int) {
@@ -138,5 +142,8 @@ func (s *state) pass(p Point, pid int) {
 	s.mu.Unlock()
 	if signal != 0 {
 		_ = syscall.Kill(pid, signal)
+		// This thread is stopped with the others a moment later, and must not get
+		// further until it goes on.
+		time.Sleep(stopTakes)
 	}
 }

@@ -309,9 +309,21 @@ func (p *Panda) Drain(ctx context.Context) (code int, err error) {
 func (p *Panda) WaitEngine(ctx context.Context, not int) (pid int, err error) {
 	err = p.await(ctx, "engine", func() (bool, error) {
 		pid = bench.ChildOf(p.PID())
-		return pid != 0 && pid != not, nil
+		return pid != 0 && pid != not && executed(pid, p.PID()), nil
 	})
 	return pid, err
+}
+
+// executed reports whether a child has begun its own program. Until then it shares
+// the memory of its parent, which waits for it with everything it does: a child that
+// is stopped in that moment stops the parent, and would look like a fault of it.
+func executed(child, parent int) bool {
+	own, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", child))
+	if err != nil {
+		return false
+	}
+	inherited, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", parent))
+	return err == nil && string(own) != string(inherited)
 }
 
 // KillEngine sends a signal to the engine alone and returns its process id.

@@ -69,7 +69,7 @@ func TestRunner(t *testing.T) {
 	}
 }
 
-// TestControls: a control that is not caught fails its round and the run.
+// TestControls: a control that is not caught fails the run.
 func TestControls(t *testing.T) {
 	t.Parallel()
 	for _, caught := range []bool{true, false} {

@@ -178,7 +178,13 @@ func (a *Arena) zombie(ctx context.Context, p failpoint.Point) error {
 	a.Round.Fault(faultZombie)
 	const leaseOver = 11 * time.Second // the writer's lease is of 10
 	rest(ctx, leaseOver)
-	return a.Panda.Continue()
+	if err := a.Panda.Continue(); err != nil || p != failpoint.WriterBeforeCommit {
+		return err
+	}
+	return a.Panda.await(waiting, "lease that is found lost", func() (bool, error) {
+		hits, err := a.Round.Hits()
+		return hits[string(failpoint.LeaseLostBeforeWrite)] > 0, err
+	})
 }
 
 // stopped reports whether a process is stopped.
