@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/agentik-os/panda/internal/warehouse"
@@ -74,6 +75,22 @@ type ReaderConfig struct {
 type Reader struct {
 	cfg ReaderConfig
 	db  DB
+
+	mu sync.Mutex
+	// rollups is the newest position of the rollups that an answer stated. Another
+	// node's passes are seen in the tables before this node's worker knows of them.
+	rollups Position
+}
+
+// newest returns the position, or a newer one that was stated before: an answer that
+// is made later is never as of an earlier moment.
+func (r *Reader) newest(p Position) Position {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p.Seq > r.rollups.Seq || r.rollups.Time.IsZero() {
+		r.rollups = p
+	}
+	return r.rollups
 }
 
 // NewReader returns a Reader.
@@ -192,14 +209,17 @@ func (r *Reader) awaitRollups(ctx context.Context, seq uint64) (Position, error)
 	}
 	if r.cfg.Rollups != nil {
 		if reached, at := r.cfg.Rollups.Reached(); !at.IsZero() && reached >= seq {
-			return Position{Seq: reached, Time: at}, nil
+			return r.newest(Position{Seq: reached, Time: at}), nil
 		}
 	}
 	var ticker *time.Ticker
 	for {
 		asOf, err := rollupPosition(ctx, r.db)
-		if err != nil || asOf.Seq >= seq {
+		if err != nil {
 			return asOf, err
+		}
+		if asOf = r.newest(asOf); asOf.Seq >= seq {
+			return asOf, nil
 		}
 		if ticker == nil {
 			ticker = time.NewTicker(r.cfg.PollInterval)
@@ -244,6 +264,7 @@ func (r *Reader) Series(ctx context.Context, tenant string, month schemas.Window
 	if err != nil {
 		return nil, Position{}, err
 	}
+	asOf = r.newest(asOf)
 	rows, err := r.db.Query(ctx, statement("series"),
 		warehouse.Param{Name: "tenant", Value: tenant},
 		warehouse.Param{Name: "grain", Value: string(grain)},

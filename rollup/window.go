@@ -179,7 +179,7 @@ func (w *Worker) WaitFor(ctx context.Context, position uint64) error {
 func (w *Worker) moveTo(position uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if position != w.position {
+	if position > w.position {
 		w.position, w.movedAt = position, w.cfg.Now()
 		close(w.moved)
 		w.moved = make(chan struct{})
