@@ -93,9 +93,13 @@ func (l *Live) place(tenant string) int {
 func (l *Live) Apply(rows []schemas.Accepted, position uint64) {
 	l.feed.Lock()
 	defer l.feed.Unlock()
-	if !l.ready.Load() {
-		return
+	if l.ready.Load() {
+		l.apply(rows, position)
 	}
+}
+
+// apply is Apply for who holds feed.
+func (l *Live) apply(rows []schemas.Accepted, position uint64) {
 	for i := range l.order {
 		l.order[i] = l.order[i][:0]
 	}
@@ -119,6 +123,11 @@ func (s *liveShard) apply(rows []schemas.Accepted, order []int32, asOf Position,
 		return
 	}
 	for _, i := range order {
+		// A commit may begin before the position, where Follow has read a part of it
+		// as of another writer's.
+		if rows[i].Seq <= s.fold.position {
+			continue
+		}
 		s.fold.applyRow(&rows[i], asOf.Seq)
 	}
 	s.fold.position, s.asOf = asOf.Seq, asOf
@@ -266,6 +275,11 @@ func (l *Live) Size() FoldSize {
 func (l *Live) Rebuild(ctx context.Context) error {
 	l.feed.Lock()
 	defer l.feed.Unlock()
+	return l.rebuild(ctx)
+}
+
+// rebuild is Rebuild for who holds feed.
+func (l *Live) rebuild(ctx context.Context) error {
 	asOf, err := l.store.Position(ctx, l.cfg.Shard)
 	if err != nil {
 		return err

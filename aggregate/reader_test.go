@@ -32,6 +32,44 @@ func totalsOf(calls, tokens int64, pico int64) aggregate.Totals {
 	}
 }
 
+// Live totals beside a writer that does not lead are those of the ledger, as if
+// every commit had been reported.
+func TestLiveFollowsTheLedger(t *testing.T) {
+	p := newProject(t)
+	live := newLive(p)
+	follow := func(position uint64, want aggregate.Totals) {
+		t.Helper()
+		reached, err := live.Follow(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, at, _ := live.Totals("acme", month)
+		if got != want || at.Seq != position || reached.Seq != position {
+			t.Errorf("%+v at %d, reached %d; want %+v at %d", got, at.Seq, reached.Seq, want, position)
+		}
+	}
+	follow(0, aggregate.Totals{}) // not ready
+	p.commit(1, call("acme", 1, noon, "opus", 100, 5))
+	if err := live.Rebuild(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	follow(1, totalsOf(1, 100, 5))
+	second := call("acme", 2, noon, "opus", 20, 3)
+	p.commit(2, second)
+	p.insert([]schemas.Accepted{second})                                // a copy, as of a range that was repeated
+	p.insert([]schemas.Accepted{call("acme", 3, noon, "opus", 900, 9)}) // not committed yet
+	follow(2, totalsOf(2, 120, 8))
+	live.Apply([]schemas.Accepted{second}, 2) // the writer leads again and reports what is known
+	follow(2, totalsOf(2, 120, 8))
+	p.commit(4, call("globex", 4, noon, "opus", 1, 1))
+	follow(4, totalsOf(3, 1020, 17))
+	// A commit that begins with what was read as another writer's.
+	live.Apply([]schemas.Accepted{call("acme", 3, noon, "opus", 900, 9), call("acme", 5, noon, "opus", 1, 1)}, 5)
+	if got, at, _ := live.Totals("acme", month); got != totalsOf(4, 1021, 18) || at.Seq != 5 {
+		t.Errorf("after an overlapping commit: %+v at %d", got, at.Seq)
+	}
+}
+
 func TestLiveIsAsOfACommit(t *testing.T) {
 	p := newProject(t)
 	live := newLive(p)

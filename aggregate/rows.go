@@ -89,16 +89,23 @@ func scanPosition(rows *warehouse.Rows, action string) (Position, error) {
 
 // scanEvent reads a row of usage_raw as recent.sql and find.sql select it.
 func scanEvent(rows *warehouse.Rows, tenant string) (schemas.Accepted, error) {
-	a := schemas.Accepted{Tenant: tenant}
+	a, err := scanEventAfter(rows)
+	a.Tenant = tenant
+	return a, err
+}
+
+// scanEventAfter scans a row that has these columns before those of an event.
+func scanEventAfter(rows *warehouse.Rows, before ...any) (schemas.Accepted, error) {
+	var a schemas.Accepted
 	e := &a.Event
 	var kind, units, tags string
 	var cost *schemas.Money
 	var calls int64
-	dest := []any{
+	dest := append(before,
 		&a.Seq, &a.Idx, &a.ReceivedAt, &e.Time, &e.Source, &e.ID, &kind, &calls,
 		&e.Provider, &e.Model, &e.Department, &e.CostCenter, &e.Agent, &e.User, &e.Session, &e.Run, &e.ParentRun,
 		&e.Status, &e.Error, &e.LatencyMS, &e.Completeness, &e.ServiceTier, &e.Flag,
-	}
+	)
 	for i := range e.Tokens {
 		dest = append(dest, &e.Tokens[i])
 	}

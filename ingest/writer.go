@@ -144,8 +144,12 @@ type WriterConfig struct {
 	CommitEvery time.Duration
 	// RetryMin and RetryMax bound the wait after a failure.
 	RetryMin, RetryMax time.Duration
-	Metrics            *WriterMetrics
-	Logger             zerolog.Logger
+	// BehindMax is how long the log may end before the ledger's position until that
+	// is ErrLogBehind. With a log in this process it never does, and 0 is right; in a
+	// cluster a leader that was just elected may not know all that was acknowledged.
+	BehindMax time.Duration
+	Metrics   *WriterMetrics
+	Logger    zerolog.Logger
 }
 
 func (cfg WriterConfig) withDefaults() WriterConfig {
@@ -203,6 +207,9 @@ type Writer struct {
 	filter *filter
 	book   *schemas.PriceBook
 	head   Head
+	// behind is since when the log has ended before the ledger's position, zero if
+	// it does not.
+	behind time.Time
 	// claim is where the next range has to end, because somebody may have committed
 	// it already without being heard; zero if it may end anywhere.
 	claim Claim
@@ -321,6 +328,9 @@ func (w *Writer) resume(ctx context.Context) error {
 		return fmt.Errorf("read end of log: %w", err)
 	}
 	if last < head.To {
+		if err := w.patient(last, head.To); err != nil {
+			return err
+		}
 		return fmt.Errorf("%w: the log ends at %d, the ledger at %d; restore the log or start a new data directory", ErrLogBehind, last, head.To)
 	}
 	if head.Epoch != 0 && head.Epoch != epoch {
@@ -330,9 +340,16 @@ func (w *Writer) resume(ctx context.Context) error {
 	if err := w.reachedResume(ctx, head); err != nil {
 		return err
 	}
-	if w.claim, err = follow(claim, head, last); err != nil {
+	w.claim, err = follow(claim, head, last)
+	if errors.Is(err, ErrLogBehind) {
+		if again := w.patient(last, claim.To); again != nil {
+			return again
+		}
+	}
+	if err != nil {
 		return err
 	}
+	w.behind = time.Time{}
 	if err := w.loadKeys(ctx, head); err != nil {
 		return err
 	}
@@ -343,6 +360,19 @@ func (w *Writer) resume(ctx context.Context) error {
 	w.cfg.Metrics.position.Set(float64(head.To))
 	if err := w.cfg.OnResume(ctx, head.To); err != nil {
 		return fmt.Errorf("resume at %d: %w", head.To, err)
+	}
+	return nil
+}
+
+// patient returns an error that is tried again for as long as a log that ends before
+// the ledger's position may come to its senses.
+func (w *Writer) patient(last, head uint64) error {
+	now := w.cfg.Now()
+	if w.behind.IsZero() {
+		w.behind = now
+	}
+	if now.Sub(w.behind) < w.cfg.BehindMax {
+		return fmt.Errorf("the log ends at %d, the ledger at %d: %w", last, head, schemas.ErrUnavailable)
 	}
 	return nil
 }

@@ -449,6 +449,29 @@ func TestReplayGivesTheSameRows(t *testing.T) {
 	}
 }
 
+// In a cluster a leader that was just elected may not know the end of the log yet.
+func TestWriterWaitsForTheEndOfTheLog(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	store := &memoryStore{fault: func(string) error { return nil }, ledger: []LedgerRow{{From: 1, To: 10, PriceRevision: 1}}}
+	log := &memoryLog{records: make([]Record, 9)}
+	w := newTestWriter(t, log, store)
+	w.cfg.BehindMax, w.cfg.Now = time.Minute, func() time.Time { return now }
+	for _, step := range []struct {
+		wait time.Duration
+		want error
+	}{{0, schemas.ErrUnavailable}, {59 * time.Second, schemas.ErrUnavailable}, {time.Second, ErrLogBehind}} {
+		now = now.Add(step.wait)
+		if err := w.resume(t.Context()); !errors.Is(err, step.want) {
+			t.Errorf("after %s: %v, want %v", step.wait, err, step.want)
+		}
+	}
+	log.records = append(log.records, Record{Seq: 10})
+	if err := w.resume(t.Context()); err != nil {
+		t.Errorf("with the whole log: %v", err)
+	}
+}
+
 func TestWriterStopsWhenTheLogIsShort(t *testing.T) {
 	t.Parallel()
 	store := &memoryStore{fault: func(string) error { return nil }, ledger: []LedgerRow{{From: 1, To: 10}}}

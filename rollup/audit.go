@@ -27,6 +27,10 @@ type AuditConfig struct {
 	// TailRanges is how many of the newest ranges are looked at first, 64: what a
 	// power cut could have taken from a disk that lies, and more.
 	TailRanges uint32
+	// BehindMax is how long the log may end before the ledger, 0 for a log in this
+	// process; in a cluster a leader that was just elected may not know all that was
+	// acknowledged.
+	BehindMax time.Duration
 }
 
 // AuditMetrics says how far the audit has come and what it had restored.
@@ -58,6 +62,8 @@ func NewAuditMetrics(reg prometheus.Registerer) *AuditMetrics {
 type Auditor struct {
 	cfg      AuditConfig
 	repairer *Repairer
+
+	behind time.Time // since when the log has ended before the ledger; of Audit's caller
 
 	mu      sync.Mutex
 	audited uint64
@@ -180,8 +186,9 @@ func (a *Auditor) look(ctx context.Context, before uint64) (*verification, []Che
 			return run, nil, fmt.Errorf("read bounds of the log: %w", err)
 		}
 		if last < run.report.To {
-			return run, nil, invariant.Broken(invariant.LogCoversLedger, "the log ends at %d, the ledger at %d; restore the log", last, run.report.To)
+			return run, nil, a.short(last, run.report.To)
 		}
+		a.behind = time.Time{}
 	}
 	raw, err := run.checkRaw(ctx)
 	if err != nil {
@@ -190,4 +197,16 @@ func (a *Auditor) look(ctx context.Context, before uint64) (*verification, []Che
 	keys, err := run.checkKeys(ctx)
 	run.report.Checks = []Check{ledger, raw, keys}
 	return run, run.report.Checks, err
+}
+
+// short says that the log ends before the ledger: for a while that may pass, and
+// then it is a breach.
+func (a *Auditor) short(last, ledger uint64) error {
+	if a.behind.IsZero() {
+		a.behind = time.Now()
+	}
+	if time.Since(a.behind) < a.cfg.BehindMax {
+		return fmt.Errorf("the log ends at %d, the ledger at %d: %w", last, ledger, schemas.ErrUnavailable)
+	}
+	return invariant.Broken(invariant.LogCoversLedger, "the log ends at %d, the ledger at %d; restore the log", last, ledger)
 }

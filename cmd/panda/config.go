@@ -262,6 +262,16 @@ func (c *Config) replicas() int {
 	return c.NATSReplicas
 }
 
+// behindMax is how long the writer believes that a log which ends before the ledger
+// will still show the rest. An election and what follows it take some ten seconds.
+func (c *Config) behindMax() time.Duration {
+	const clusterMax = time.Minute
+	if c.NATSURL == "" {
+		return 0
+	}
+	return clusterMax
+}
+
 // dump writes the settings in the form of the file, without secrets.
 func (c *Config) dump(w io.Writer) {
 	fs := pflag.NewFlagSet("dump", pflag.ContinueOnError)

@@ -128,6 +128,9 @@ func (p *pipeline) runStages(ctx context.Context, writer *ingest.Writer) error {
 	group.Go(func() error { return writer.Run(ctx) })
 	group.Go(func() error { return p.worker.Run(ctx) })
 	group.Go(func() error { return p.jobs.Run(ctx) })
+	if p.cfg.ClickHouseURL != "" {
+		group.Go(func() error { return p.follow(ctx) })
+	}
 	group.Go(func() error { return p.auditor.Run(ctx) })
 	group.Go(func() error {
 		select {
@@ -172,7 +175,7 @@ func (p *pipeline) openWarehouse(ctx context.Context) (err error) {
 		Restore: replayer.Restore, NotOnLog: ingest.ErrNotOnLog, Rebuild: p.live.Rebuild, Monitor: p.monitor, Metrics: p.auditMetrics,
 		Log: p.logger.With().Str("part", "repair").Logger(),
 	}, p.verifier, p.worker)
-	p.auditor = rollup.NewAuditor(rollup.AuditConfig{}, p.repairer)
+	p.auditor = rollup.NewAuditor(rollup.AuditConfig{BehindMax: p.cfg.behindMax()}, p.repairer)
 	return p.addJobs()
 }
 
@@ -192,11 +195,12 @@ func (p *pipeline) newWriter() *ingest.Writer {
 			}
 			return writerLease{lease}, nil
 		},
-		Claims:   &writerClaims{log: p.log, shard: shard},
-		OnCommit: p.committed,
-		OnResume: p.resumed,
-		Metrics:  p.writerMetrics,
-		Logger:   p.logger.With().Str("part", "writer").Logger(),
+		BehindMax: p.cfg.behindMax(),
+		Claims:    &writerClaims{log: p.log, shard: shard},
+		OnCommit:  p.committed,
+		OnResume:  p.resumed,
+		Metrics:   p.writerMetrics,
+		Logger:    p.logger.With().Str("part", "writer").Logger(),
 	}, usageLog{log: p.log}, p.store, p.prices)
 }
 

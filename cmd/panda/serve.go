@@ -343,7 +343,11 @@ func newServe(a *app) *cobra.Command {
 				return err
 			}
 			logger.Info().Str("url", p.URL()).Str("data", a.cfg.Data).Msg("events are taken in")
-			_, _ = fmt.Fprintf(a.stdout, "panda listens on %s\nadmin key: %s\n", p.URL(), filepath.Join(a.cfg.Data, "admin.key"))
+			key := filepath.Join(a.cfg.Data, "admin.key")
+			if p.AdminKey() == "" {
+				key = "not on this node; the first one that ran on this log has it, or whoever took it from there"
+			}
+			_, _ = fmt.Fprintf(a.stdout, "panda listens on %s\nadmin key: %s\n", p.URL(), key)
 			return p.closeAfter(p.Wait(cmd.Context()))
 		},
 	}

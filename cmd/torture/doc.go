@@ -9,7 +9,8 @@
 // It needs a panda that was built with the tag failpoint; `make torture` builds one.
 // Scenarios are listed in scenarios.go, and `torture --list` prints them. The same
 // program is also the process that records events through ingest/client (torture
-// record), so that it can be killed.
+// record) and, told so by its environment, a log server of a cluster, so that they
+// can be killed.
 //
 // Failure story: a round that fails is reported at once, with the command that
 // repeats it, and keeps its directory; the others go on. An interrupt finishes

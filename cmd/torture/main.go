@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/agentik-os/panda/internal/eventlog/servers"
 	"github.com/agentik-os/panda/internal/failpoint"
 	"github.com/agentik-os/panda/internal/torture"
 )
@@ -51,6 +52,13 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err := failpoint.Check(); err != nil {
 		_, _ = fmt.Fprintln(stderr, "torture:", err)
 		return exitUsage
+	}
+	if cfg, asked, err := servers.ConfigFromEnv(os.Getenv); asked {
+		if err == nil {
+			err = servers.Serve(ctx, cfg, stdin, stdout)
+		}
+		_, _ = fmt.Fprintln(stderr, "torture, as a log server:", err)
+		return exitFound
 	}
 	if len(args) == 1 && args[0] == "record" {
 		if err := torture.Record(ctx, stdin, stdout); err != nil {

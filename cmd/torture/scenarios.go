@@ -6,9 +6,11 @@ import "github.com/agentik-os/panda/internal/torture"
 func scenarios() []torture.Scenario {
 	all := []torture.Scenario{
 		torture.Failpoints(),
+		torture.Simulation(),
 		torture.Kills(),
 		torture.Engine(),
 		torture.Recovery(),
+		torture.ClusterFaults(),
 	}
 	return append(all, torture.Controls(all...))
 }

@@ -52,15 +52,38 @@ func (l *Log) Append(ctx context.Context, m Message) (Ack, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.cfg.AckTimeout)
 	defer cancel()
 	var pub *jetstream.PubAck
-	err := l.whileDuplicateRuns(ctx, func() error {
-		msg, err := l.encode(m)
-		if err != nil {
-			return err
-		}
-		pub, err = l.js.PublishMsg(ctx, msg)
+	err := l.whileDuplicateRuns(ctx, func() (err error) {
+		pub, err = l.publish(ctx, m)
 		return err
 	})
 	return l.finish(ctx, m, pub, err)
+}
+
+// resendAfter is how long one copy of a message with an id is waited for in a
+// cluster. What was on its way to a leader that is gone is answered by nobody, and
+// its successor, elected in 4 to 9 seconds, has never seen it: of the time without
+// acknowledgements, this is what comes on top of the election.
+const resendAfter = 2 * time.Second
+
+// publish sends a message, and in a cluster again until ctx ends if it has an id:
+// the stream stores one of the copies.
+func (l *Log) publish(ctx context.Context, m Message) (*jetstream.PubAck, error) {
+	for {
+		msg, err := l.encode(m)
+		if err != nil {
+			return nil, err
+		}
+		if m.ID == "" || l.broker != nil {
+			return l.js.PublishMsg(ctx, msg)
+		}
+		try, cancel := context.WithTimeout(ctx, resendAfter)
+		pub, err := l.js.PublishMsg(try, msg)
+		unanswered := try.Err() != nil
+		cancel()
+		if err == nil || !unanswered || ctx.Err() != nil {
+			return pub, err
+		}
+	}
 }
 
 // whileDuplicateRuns repeats f while a cluster says that a message of the same
@@ -98,8 +121,10 @@ func (l *Log) encode(m Message) (*nats.Msg, error) {
 
 // finish turns the broker's answer into ours.
 func (l *Log) finish(ctx context.Context, m Message, pub *jetstream.PubAck, err error) (Ack, error) {
+	err = classify(err)
+	l.stored(err)
 	if err != nil {
-		return Ack{}, fmt.Errorf("append to %s: %w", m.Subject, classify(err))
+		return Ack{}, fmt.Errorf("append to %s: %w", m.Subject, err)
 	}
 	ack := Ack{Stream: pub.Stream, Seq: pub.Sequence, Duplicate: pub.Duplicate}
 	if !ack.Duplicate {
@@ -117,6 +142,13 @@ func (l *Log) finish(ctx context.Context, m Message, pub *jetstream.PubAck, err 
 	failpoint.Reached(failpoint.BrokerIDTaken)
 	m.ID = ""
 	return l.Append(ctx, m)
+}
+
+// stored is told how each try to store something ended.
+func (l *Log) stored(err error) {
+	if l.mover.outcome(err) {
+		l.log.Warn().Err(err).Dur("after", l.cfg.AckTimeout).Msg("server of the event log stores nothing, trying the next")
+	}
 }
 
 // holds reports whether the record at the acknowledged position is the message.

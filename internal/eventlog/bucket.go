@@ -27,8 +27,9 @@ type BucketConfig struct {
 // Bucket holds the last value of each key. In a cluster Get may be answered by a
 // replica that is a moment behind; Create and Update never are.
 type Bucket struct {
-	kv   jetstream.KeyValue
-	name string
+	kv     jetstream.KeyValue
+	name   string
+	stored func(error) // of the Log
 }
 
 // Entry is a value of a key.
@@ -60,7 +61,7 @@ func (l *Log) Bucket(ctx context.Context, cfg BucketConfig) (*Bucket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", cfg.Name, err)
 	}
-	return &Bucket{kv: kv, name: cfg.Name}, nil
+	return &Bucket{kv: kv, name: cfg.Name, stored: l.stored}, nil
 }
 
 func (b *Bucket) fail(action, key string, err error) error {
@@ -98,6 +99,7 @@ func (b *Bucket) Create(ctx context.Context, key string, value []byte) (uint64, 
 // another one: schemas.ErrConflict.
 func (b *Bucket) Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error) {
 	rev, err := b.kv.Update(ctx, key, value, revision)
+	b.stored(classify(err))
 	if err != nil {
 		return 0, b.fail("update", key, err)
 	}

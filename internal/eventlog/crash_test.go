@@ -7,14 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -24,24 +20,30 @@ import (
 
 	"github.com/agentik-os/panda/internal/eventlog"
 	"github.com/agentik-os/panda/internal/eventlog/eventlogtest"
+	"github.com/agentik-os/panda/internal/eventlog/servers"
 	"github.com/agentik-os/panda/schemas"
 )
 
 // childEnv makes the test binary another program: one that dies in the middle.
 const childEnv = "PANDA_EVENTLOG_TEST_CHILD"
 
-// child is what that program does.
+// child is what that program does. The other role of this binary is a server of a
+// cluster, see servers.ConfigFromEnv.
 type child struct {
-	Role string // "append", "lazy" or "serve"
+	Role string // "append" or "lazy"
 	Dir  string
-	From int // the first number that "append" and "lazy" append
+	From int // the first number that they append
 	Pad  int // a number is padded with spaces to so many bytes
-	// For "serve":
-	Name, Routes      string
-	Port, ClusterPort int
 }
 
 func TestMain(m *testing.M) {
+	if cfg, asked, err := servers.ConfigFromEnv(os.Getenv); asked {
+		if err == nil {
+			err = servers.Serve(context.Background(), cfg, os.Stdin, os.Stdout)
+		}
+		fmt.Fprintln(os.Stderr, "log server:", err)
+		os.Exit(1)
+	}
 	if text := os.Getenv(childEnv); text != "" {
 		var c child
 		err := json.Unmarshal([]byte(text), &c)
@@ -55,9 +57,6 @@ func TestMain(m *testing.M) {
 }
 
 func (c child) run() error {
-	if c.Role == "serve" {
-		return c.serve()
-	}
 	cfg := eventlog.Config{DataDir: c.Dir, UsageMaxBytes: 1 << 30}
 	log, err := eventlog.Open(context.Background(), cfg)
 	if err != nil {
@@ -119,31 +118,6 @@ func (c child) lazy() error {
 	}
 }
 
-func (c child) serve() error {
-	routes, err := url.Parse("nats://x")
-	if err != nil {
-		return err
-	}
-	var all []*url.URL
-	for _, port := range strings.Split(c.Routes, ",") {
-		route := *routes
-		route.Host = "127.0.0.1:" + port
-		all = append(all, &route)
-	}
-	srv, err := server.NewServer(&server.Options{
-		ServerName: c.Name, Host: "127.0.0.1", Port: c.Port, NoSigs: true, NoLog: true,
-		JetStream: true, SyncAlways: true, StoreDir: c.Dir, JetStreamMaxStore: 8 << 30, MaxPayload: 2 << 20,
-		Cluster: server.ClusterOpts{Name: "panda", Host: "127.0.0.1", Port: c.ClusterPort}, Routes: all,
-	})
-	if err != nil {
-		return err
-	}
-	srv.Start()
-	// The parent ends us; if it is gone, its end of the pipe is closed.
-	_, _ = io.Copy(io.Discard, os.Stdin)
-	return nil
-}
-
 // start runs the child. It dies with the test at the latest.
 func (c child) start(t *testing.T) (*exec.Cmd, io.Reader) {
 	t.Helper()
@@ -179,7 +153,7 @@ func TestKilledLogKeepsWhatItAcknowledged(t *testing.T) {
 	dir := t.TempDir()
 	acked := 0
 	for range 3 {
-		cmd, out := child{Role: "append", Dir: dir}.start(t)
+		cmd, out := child{Dir: dir}.start(t)
 		var seqs []uint64
 		for lines := bufio.NewScanner(out); lines.Scan(); {
 			seq, err := strconv.ParseUint(lines.Text(), 10, 64)
@@ -216,76 +190,6 @@ func TestKilledLogKeepsWhatItAcknowledged(t *testing.T) {
 	expect(t, r, 0, int(state.Last))
 }
 
-// processes is a cluster of three servers in processes of their own, which can
-// be killed and stopped.
-type processes struct {
-	t    *testing.T
-	spec [3]child
-	cmd  [3]*exec.Cmd
-}
-
-func startProcesses(t *testing.T) *processes {
-	t.Helper()
-	p := &processes{t: t}
-	var ports [6]int
-	for i := range ports {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer listener.Close()
-		ports[i] = listener.Addr().(*net.TCPAddr).Port
-	}
-	dir := t.TempDir()
-	for i := range p.spec {
-		p.spec[i] = child{
-			Role: "serve", Name: fmt.Sprintf("log-%d", i), Dir: filepath.Join(dir, strconv.Itoa(i)),
-			Port: ports[i], ClusterPort: ports[3+i], Routes: fmt.Sprintf("%d,%d,%d", ports[3], ports[4], ports[5]),
-		}
-	}
-	return p
-}
-
-func (p *processes) start(i int) { p.cmd[i], _ = p.spec[i].start(p.t) }
-
-func (p *processes) url() string {
-	return fmt.Sprintf("nats://127.0.0.1:%d,nats://127.0.0.1:%d,nats://127.0.0.1:%d", p.spec[0].Port, p.spec[1].Port, p.spec[2].Port)
-}
-
-// open connects once the first server listens; Open itself waits for the rest.
-func (p *processes) open(t *testing.T) *eventlog.Log {
-	t.Helper()
-	await(t, "server", func() bool {
-		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", p.spec[0].Port))
-		if err == nil {
-			conn.Close()
-		}
-		return err == nil
-	})
-	return eventlogtest.OpenConfig(t, eventlog.Config{URL: p.url()})
-}
-
-// leader returns the server that leads USAGE and is not the given one.
-func (p *processes) leader(log *eventlog.Log, not int) int {
-	p.t.Helper()
-	leader := -1
-	await(p.t, "leader", func() bool {
-		ctx, cancel := context.WithTimeout(p.t.Context(), time.Second)
-		defer cancel()
-		stream, err := log.JetStream().Stream(ctx, schemas.StreamUsage)
-		if err != nil || stream.CachedInfo().Cluster == nil {
-			return false
-		}
-		for i, spec := range p.spec {
-			if spec.Name == stream.CachedInfo().Cluster.Leader && i != not {
-				leader = i
-			}
-		}
-		return leader >= 0
-	})
-	return leader
-}
-
 // publisher appends numbers, each again with the same id until it is
 // acknowledged, and reports the longest it waited for one.
 func publisher(ctx context.Context, log *eventlog.Log, acked chan<- int) (longest time.Duration, err error) {
@@ -315,11 +219,12 @@ func publisher(ctx context.Context, log *eventlog.Log, acked chan<- int) (longes
 // that it still leads, lose nothing, store nothing twice, and leave no gap in
 // what a reader sees.
 func TestClusterSurvivesItsLeader(t *testing.T) {
-	p := startProcesses(t)
-	for i := range p.spec {
-		p.start(i)
+	cluster, err := servers.Start(t.Context(), servers.ClusterConfig{Command: []string{os.Args[0]}, Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
 	}
-	log := p.open(t)
+	t.Cleanup(cluster.Close)
+	log := eventlogtest.OpenConfig(t, eventlog.Config{URL: cluster.URL()})
 	r, err := log.Read(t.Context(), eventlog.ReadConfig{Stream: schemas.StreamUsage, From: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -351,21 +256,26 @@ func TestClusterSurvivesItsLeader(t *testing.T) {
 			}
 		}
 	}
-	more(50)
-	leader := p.leader(log, -1)
-	kill(p.cmd[leader])
-	more(50)
-	next := p.leader(log, leader)
-	p.start(leader)
-	more(50)
-	if err := p.cmd[next].Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	more(50)
-	p.leader(log, next)
-	if err := p.cmd[next].Process.Signal(syscall.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
+	leader, err := cluster.Leader(t.Context(), schemas.StreamUsage)
+	must(err)
+	cluster.Kill(leader)
+	more(50)
+	next, err := cluster.Leader(t.Context(), schemas.StreamUsage)
+	must(err)
+	must(cluster.Start(leader))
+	more(50)
+	must(cluster.Pause(next))
+	more(50)
+	_, err = cluster.Leader(t.Context(), schemas.StreamUsage)
+	must(err)
+	must(cluster.Resume(next))
 	more(50)
 	stop()
 	for i := range acked {
@@ -375,9 +285,13 @@ func TestClusterSurvivesItsLeader(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(t, r, 0, last+1)
-	// Nothing was stored twice either.
+	// Nothing was stored twice either, and the replicas agree.
 	state, err := log.State(t.Context(), schemas.StreamUsage)
 	if err != nil || state.Messages != uint64(last+1) {
 		t.Fatalf("the stream holds %d messages, %v; want %d", state.Messages, err, last+1)
+	}
+	copied, err := cluster.SameCopies(t.Context(), schemas.StreamUsage)
+	if err != nil || copied.Messages != uint64(last+1) {
+		t.Fatalf("each server holds %s, %v; want %d messages", copied, err, last+1)
 	}
 }

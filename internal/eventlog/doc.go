@@ -31,7 +31,8 @@
 // finds it again. A reader whose consumer, connection or server goes away makes
 // a new consumer after the last record it handed out, so it neither skips nor
 // repeats; if those records are gone for good, it says so with ErrTruncated
-// rather than going on. A full stream refuses new messages with ErrFull and
+// rather than going on. A server of a cluster that is cut off from the others
+// acknowledges nothing, and after Config.AckTimeout the client leaves it. A full stream refuses new messages with ErrFull and
 // keeps the old. A full disk would stop the broker as a whole, so callers watch
 // Space and refuse before that. A holder that loses touch with the broker stops
 // believing in its lease before anyone else may take it.

@@ -95,6 +95,10 @@ func classifyAPI(api *jetstream.APIError, err error) error {
 	case codeBadConfig, codeStreamLimits, codeUpdateRefused, codeNoReplicas:
 		// The broker calls these its own failure, but they stay as they are.
 		return err
+	case codeDuplicateRunning:
+		// A message of the same id is on its way to the disks of a cluster, sent by us
+		// before an answer was lost. It may be stored yet or not; the next try is told.
+		return fmt.Errorf("%w: %w", schemas.ErrUnavailable, err)
 	case codeNoPeers:
 		// The servers have not found each other yet, or too few are up.
 		return fmt.Errorf("%w: %w", schemas.ErrUnavailable, err)

@@ -21,6 +21,7 @@ type Log struct {
 	broker *broker // nil for a cluster
 	conn   *nats.Conn
 	js     jetstream.JetStream
+	mover  *mover // nil for the server inside this process
 	// slots bounds AppendAsync: one is taken per message in flight and given back
 	// by landed.
 	slots chan struct{}
@@ -125,6 +126,14 @@ func (l *Log) connect() error {
 		return l.explainConnect(err)
 	}
 	l.conn = conn
+	if l.broker == nil {
+		l.mover = newMover(l.cfg.AckTimeout, func() error {
+			if !conn.IsConnected() {
+				return nats.ErrConnectionReconnecting // it is on its way already
+			}
+			return conn.ForceReconnect()
+		})
+	}
 	if got := conn.MaxPayload(); got < MessageBytesMax {
 		return fmt.Errorf("%w: the server's max_payload is %d, need at least %d", ErrSetting, got, MessageBytesMax)
 	}

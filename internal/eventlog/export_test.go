@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"context"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -52,3 +53,12 @@ func (r *Reader) Held() int {
 
 // EnsureStreams is ensureStreams.
 func (l *Log) EnsureStreams(ctx context.Context) error { return l.ensureStreams(ctx) }
+
+// MoverOutcome is the outcome of a mover.
+func MoverOutcome(after time.Duration, leave func() error) func(error) {
+	m := newMover(after, leave)
+	return func(err error) { m.outcome(err) }
+}
+
+// ConnectedTo is the name of the server that the client is connected to.
+func (l *Log) ConnectedTo() string { return l.conn.ConnectedServerName() }

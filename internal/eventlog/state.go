@@ -37,7 +37,15 @@ type State struct {
 	Epoch uint64
 }
 
-// State returns what a stream holds, as its leader sees it.
+// heardMax is how long ago a leader may have heard from each of the servers that
+// make a majority with it. Servers hear from a leader every second and elect
+// another one no sooner than four seconds after the last time, so a leader that
+// is within this has no successor that the network hides from it.
+const heardMax = 3 * time.Second
+
+// State returns what a stream holds, as its leader sees it: with every record that
+// was acknowledged before. A leader that lost touch with the others may have a
+// successor that knows more; then the error is schemas.ErrUnavailable.
 func (l *Log) State(ctx context.Context, stream string) (State, error) {
 	handle, err := l.stream(ctx, stream)
 	if err != nil {
@@ -47,7 +55,29 @@ func (l *Log) State(ctx context.Context, stream string) (State, error) {
 	if err != nil {
 		return State{}, fmt.Errorf("read state of %s: %w", stream, classify(err))
 	}
+	if err := leads(info.Cluster); err != nil {
+		return State{}, fmt.Errorf("read state of %s: %w", stream, err)
+	}
 	return stateOf(info), nil
+}
+
+// leads returns nil if the server that answered surely leads the stream.
+func leads(c *jetstream.ClusterInfo) error {
+	if c == nil || len(c.Replicas) == 0 {
+		return nil // the only copy
+	}
+	heard := 1 // itself
+	for _, peer := range c.Replicas {
+		// A peer that it never heard from has no time.
+		if !peer.Offline && peer.Active < heardMax && (peer.Active > 0 || peer.Current) {
+			heard++
+		}
+	}
+	if servers := len(c.Replicas) + 1; heard <= servers/2 {
+		return fmt.Errorf("%w: %s leads it and has heard from %d of %d servers, itself among them, in the last %s",
+			schemas.ErrUnavailable, c.Leader, heard, servers, heardMax)
+	}
+	return nil
 }
 
 // stream returns the client's handle of a stream, looked up once: the handle

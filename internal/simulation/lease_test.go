@@ -175,10 +175,6 @@ func (v *leaseService) tick() {
 // writerBusy reports whether the writer of a process waits for an answer.
 func (s *sim) writerBusy(p *process) bool {
 	return slices.ContainsFunc(s.pending, func(o *op) bool {
-		switch o.kind {
-		case "log-next", "rollup-position", "rollup-ranges", "rollup-dirty", "recompute", "rollup-record":
-			return false
-		}
-		return o.proc == p
+		return o.proc == p && o.kind != "log-next" && !ofRollups(o.kind)
 	})
 }

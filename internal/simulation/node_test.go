@@ -46,13 +46,11 @@ func (n *node) start() {
 	n.incarnation++
 	n.proc = n.s.newProcess(fmt.Sprintf("%s#%d", n.name, n.incarnation))
 	n.proc.offset.Store(int64(n.offset))
+	n.proc.passOffset.Store(int64(n.offset))
 	n.restartAt = time.Time{}
 	port := storePort{n.s, n.proc}
 	n.live = aggregate.NewLive(aggregate.LiveConfig{Now: n.proc.now}, livePort{port})
-	n.worker = rollup.New(rollup.Config{Now: n.proc.now}, rollupPort{port})
-	if wrap := n.s.cfg.wrapRollup; wrap != nil {
-		n.worker = rollup.New(rollup.Config{Now: n.proc.now}, wrap(rollupPort{port}))
-	}
+	n.worker = rollup.New(rollup.Config{Now: n.proc.passNow}, rollupPort{port})
 	var store ingest.Store = port
 	if n.s.cfg.wrapStore != nil {
 		store = n.s.cfg.wrapStore(n.s, port)

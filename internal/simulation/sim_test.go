@@ -67,11 +67,10 @@ type config struct {
 	verbose         io.Writer
 
 	// The rest makes a design or a store that is known to be wrong.
-	wrapStore  func(*sim, ingest.Store) ingest.Store
-	wrapRollup func(rollup.Store) rollup.Store
-	store      storeOptions
-	logLoses   int  // messages a crash of the log loses
-	noClaims   bool // nobody keeps to the end of a range that was claimed
+	wrapStore func(*sim, ingest.Store) ingest.Store
+	store     storeOptions
+	logLoses  int  // messages a crash of the log loses
+	noClaims  bool // nobody keeps to the end of a range that was claimed
 }
 
 // sim is one run.

@@ -171,7 +171,7 @@ func TestSimulation(t *testing.T) {
 	}
 	for _, path := range rarePaths() {
 		t.Logf("%7d times  %s", p.Rare[path], path)
-		if p.Rare[path] == 0 && *seedsFlag >= 200 && len(p.Failures) == 0 {
+		if p.Rare[path] == 0 && p.Seeds >= 200 && len(p.Failures) == 0 {
 			t.Errorf("no seed took the path %q; what the simulation does has become narrower", path)
 		}
 	}

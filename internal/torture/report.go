@@ -2,6 +2,7 @@ package torture
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -140,6 +141,13 @@ func (r *Report) points(crash bool) table {
 			t.add(string(i.Point)+" ("+i.K+")", string(i.In), i.Means, i.Must, digits(f.Points[string(i.Point)]))
 		default:
 			t.add(string(i.Point), string(i.In), i.Means, i.Must, digits(f.Rare[string(i.Point)]))
+		}
+	}
+	if !crash { // the simulation's own, which are sentences
+		for _, name := range slices.Sorted(maps.Keys(f.Rare)) {
+			if _, known := failpoint.Lookup(failpoint.Point(name)); !known {
+				t.add(name, "simulation", "", "", digits(f.Rare[name]))
+			}
 		}
 	}
 	return t

@@ -75,7 +75,7 @@ func TestControls(t *testing.T) {
 	for _, caught := range []bool{true, false} {
 		run := &Runner{Rounds: 1, Dir: t.TempDir(), Tally: NewTally(), Again: func(string, uint64) string { return "" },
 			Scenarios: []Scenario{{Name: "control", Run: func(_ context.Context, r *Round) error {
-				r.Tally.control(Control{Name: "lazy fsync", Expect: "lost", Caught: caught})
+				r.Tally.control(Control{Name: "lazy fsync", Expect: "lost", Lost: 3, Caught: caught})
 				return nil
 			}}}}
 		if err := run.Run(t.Context()); err != nil {
@@ -83,6 +83,9 @@ func TestControls(t *testing.T) {
 		}
 		if held := NewReport(run.Tally, run.Scenarios, run, "").Held(); held != caught {
 			t.Errorf("caught %t, held %t", caught, held)
+		}
+		if f := run.Tally.Total(); f.Lost != 0 { // of the program, not of a control
+			t.Errorf("what a control loses counts as lost: %+v", f)
 		}
 	}
 }

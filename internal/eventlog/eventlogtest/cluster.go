@@ -3,7 +3,6 @@ package eventlogtest
 import (
 	"fmt"
 	"net"
-	"net/url"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,6 +11,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/agentik-os/panda/internal/eventlog"
+	"github.com/agentik-os/panda/internal/eventlog/servers"
 )
 
 // startMax is how long servers may take to find each other and elect leaders on
@@ -22,7 +22,7 @@ const startMax = time.Minute
 // of its own and every write fsynced, that talk over loopback.
 type Servers struct {
 	t       testing.TB
-	options [3]*server.Options
+	configs [3]servers.Config
 	running [3]*server.Server
 }
 
@@ -31,27 +31,11 @@ func Cluster(t testing.TB) *Servers {
 	t.Helper()
 	s := &Servers{t: t}
 	ports := freePorts(t, 6)
-	var routes []*url.URL
-	for _, port := range ports[:3] {
-		routes = append(routes, &url.URL{Scheme: "nats-route", Host: fmt.Sprintf("127.0.0.1:%d", port)})
-	}
 	dir := t.TempDir()
-	for i := range s.options {
-		s.options[i] = &server.Options{
-			ServerName: fmt.Sprintf("log-%d", i),
-			Host:       "127.0.0.1",
-			Port:       ports[3+i],
-			NoSigs:     true,
-			NoLog:      true,
-			JetStream:  true,
-			SyncAlways: true,
-			StoreDir:   filepath.Join(dir, fmt.Sprint(i)),
-			MaxPayload: 2 << 20,
-			Cluster:    server.ClusterOpts{Name: "panda", Host: "127.0.0.1", Port: ports[i]},
-			Routes:     routes,
-
-			JetStreamMaxStore:  64 << 30,
-			JetStreamMaxMemory: 1 << 30,
+	for i := range s.configs {
+		s.configs[i] = servers.Config{
+			Name: fmt.Sprintf("log-%d", i), Dir: filepath.Join(dir, fmt.Sprint(i)),
+			Client: ports[i], Route: ports[3+i], Routes: ports[3:],
 		}
 		s.Start(i)
 	}
@@ -71,18 +55,18 @@ func Cluster(t testing.TB) *Servers {
 	return s
 }
 
-// freePorts finds ports that nobody listens on. They must be known before the
+// freePorts finds addresses that nobody listens on. They must be known before the
 // servers start, because each names the others, and stay the same over a restart.
-func freePorts(t testing.TB, n int) []int {
+func freePorts(t testing.TB, n int) []string {
 	t.Helper()
-	ports := make([]int, n)
+	ports := make([]string, n)
 	for i := range ports {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatalf("find a free port: %v", err)
 		}
 		defer listener.Close()
-		ports[i] = listener.Addr().(*net.TCPAddr).Port
+		ports[i] = listener.Addr().String()
 	}
 	return ports
 }
@@ -90,8 +74,8 @@ func freePorts(t testing.TB, n int) []int {
 // URL is where the servers take clients.
 func (s *Servers) URL() string {
 	var urls []string
-	for _, o := range s.options {
-		urls = append(urls, fmt.Sprintf("nats://127.0.0.1:%d", o.Port))
+	for i := range s.configs {
+		urls = append(urls, "nats://"+s.configs[i].Client)
 	}
 	return strings.Join(urls, ",")
 }
@@ -106,8 +90,7 @@ func (s *Servers) Open(t testing.TB, cfg eventlog.Config) *eventlog.Log {
 // Start starts server i, on the store it had if it ran before.
 func (s *Servers) Start(i int) {
 	s.t.Helper()
-	options := s.options[i].Clone()
-	srv, err := server.NewServer(options)
+	srv, err := servers.New(s.configs[i])
 	if err != nil {
 		s.t.Fatalf("configure server %d: %v", i, err)
 	}
