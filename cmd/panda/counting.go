@@ -13,6 +13,7 @@ import (
 	"github.com/agentik-os/panda/internal/failpoint"
 	"github.com/agentik-os/panda/internal/invariant"
 	"github.com/agentik-os/panda/internal/warehouse"
+	"github.com/agentik-os/panda/internal/warehouse/engine"
 	"github.com/agentik-os/panda/rollup"
 	"github.com/agentik-os/panda/schemas"
 	"golang.org/x/sync/errgroup"
@@ -24,6 +25,19 @@ import (
 // count opens the warehouse and counts until ctx ends.
 func (p *pipeline) count(ctx context.Context) error {
 	err := p.openWarehouse(ctx)
+	// The lock of the log says that no other server runs on this data: an engine that
+	// holds the warehouse is that of a server which was killed, and ends by itself
+	// when it notices. On a busy machine that takes longer than a start.
+	const orphanMax = 30 * time.Second
+	for began := time.Now(); errors.Is(err, engine.ErrDataDirInUse) && time.Since(began) < orphanMax; {
+		p.logger.Warn().Err(err).Msg("wait for the engine of the server before to end")
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(200 * time.Millisecond):
+		}
+		err = p.openWarehouse(ctx)
+	}
 	// An engine that is killed while it starts is started again, as it is later. A
 	// server elsewhere that does not answer is more likely a wrong address.
 	const opensMax = 3

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/agentik-os/panda/internal/torture"
 )
 
 // TestTorture is the short form of `make torture`: every crash point once, and
@@ -24,6 +26,7 @@ func TestTorture(t *testing.T) {
 			t.Fatalf("build %s: %v\n%s", source, err, out)
 		}
 	}
+	t.Run("orphan", func(t *testing.T) { t.Parallel(); orphan(t, filepath.Join(bin, "panda-torture")) })
 	seed := uint64(time.Now().UnixNano()) & (1<<32 - 1)
 	for _, scenario := range []string{"failpoints", "kills"} {
 		t.Run(scenario, func(t *testing.T) {
@@ -48,6 +51,55 @@ func TestTorture(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// orphan: the engine of a server that was killed still holds the warehouse when the
+// next server starts. The doors open, and counting begins once it is gone.
+func orphan(t *testing.T, binary string) {
+	dir := t.TempDir()
+	p, err := torture.NewPanda(torture.PandaConfig{Binary: binary, Dir: dir, Data: filepath.Join(dir, "data")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := os.MkdirAll(filepath.Join(p.Data(), "warehouse"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := os.Create(filepath.Join(p.Data(), "warehouse", "panda.lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	const limit = time.Minute
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	if err := p.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !strings.Contains(p.LastWords(), "wait for the engine of the server before to end") {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("it does not wait: %s", p.LastWords())
+		case <-tick.C:
+		}
+	}
+	if _, err := p.MakeTenant(ctx, "acme-corp", "secret"); err != nil {
+		t.Errorf("while it waits: %v", err)
+	}
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.WaitReady(ctx); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -179,13 +179,49 @@ func (p *Panda) Launch() error {
 // ErrEnded says that the process ended while something was asked of it.
 var ErrEnded = errors.New("panda ended")
 
+// exitInUse is the exit code of a server that found its data in use.
+const exitInUse = 73
+
 // Start starts a process and returns when it takes events in. The error matches
-// ErrEnded if the process ended before that, as it does at a failpoint.
+// ErrEnded if the process ended before that, as it does at a failpoint. A process
+// that finds its data in use is started again for a while, as any supervisor does:
+// what a killed one had begun to start may hold a lock for a moment longer.
 func (p *Panda) Start(ctx context.Context) error {
-	if err := p.Launch(); err != nil {
-		return err
+	const heldMax, again = 20 * time.Second, 100 * time.Millisecond
+	for began := time.Now(); ; {
+		p.mu.Lock()
+		points := p.points
+		p.mu.Unlock()
+		if err := p.Launch(); err != nil {
+			return err
+		}
+		err := p.WaitListening(ctx)
+		if err == nil || p.exitCode() != exitInUse || time.Since(began) > heldMax || !rest(ctx, again) {
+			return err
+		}
+		p.Failpoints(points)
 	}
-	return p.WaitListening(ctx)
+}
+
+// exitCode is that of the newest process if it has ended by itself, else -1.
+func (p *Panda) exitCode() int {
+	if p.Running() {
+		return -1
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// Killed reports whether the newest process was ended by SIGKILL.
+func (p *Panda) Killed() bool {
+	if p.Running() {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 }
 
 // WaitListening returns when the newest process takes events in.

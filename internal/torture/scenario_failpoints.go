@@ -106,7 +106,7 @@ func (a *Arena) awaitDeath(ctx context.Context, i *failpoint.Info) error {
 		return err
 	}
 	hits, err := a.Round.Hits()
-	if err == nil && hits[string(i.Point)] == 0 {
+	if err == nil && (hits[string(i.Point)] == 0 || !a.Panda.Killed()) {
 		err = fmt.Errorf("the server died elsewhere: %s", a.Panda.LastWords())
 	}
 	a.Round.Killed(faultAtPoint)
