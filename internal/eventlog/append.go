@@ -47,10 +47,16 @@ type Ack struct {
 // Errors: schemas.ErrInvalid (too large, a bad subject), schemas.ErrConflict (a
 // compare-and-set that lost), ErrFull, schemas.ErrUnavailable. After
 // ErrUnavailable without ErrFull the message may or may not be stored; send it
-// again with the same ID.
+// again with the same ID. While the disk of the server inside this process fails,
+// that error comes at once and says so.
 func (l *Log) Append(ctx context.Context, m Message) (Ack, error) {
+	if err := l.outage.reason(); err != nil {
+		return Ack{}, fmt.Errorf("append to %s: %w", m.Subject, err)
+	}
 	ctx, cancel := context.WithTimeout(ctx, l.cfg.AckTimeout)
 	defer cancel()
+	ctx, unbind := l.outage.bound(ctx)
+	defer unbind()
 	var pub *jetstream.PubAck
 	err := l.whileDuplicateRuns(ctx, func() error {
 		msg, err := l.encode(m)
@@ -60,7 +66,7 @@ func (l *Log) Append(ctx context.Context, m Message) (Ack, error) {
 		pub, err = l.js.PublishMsg(ctx, msg)
 		return err
 	})
-	return l.finish(ctx, m, pub, err)
+	return l.finish(ctx, m, pub, l.outage.blame(ctx, err))
 }
 
 // whileDuplicateRuns repeats f while a cluster says that a message of the same
@@ -146,6 +152,9 @@ func (l *Log) AppendAsync(ctx context.Context, m Message) (*Future, error) {
 	if err != nil {
 		return nil, fmt.Errorf("append to %s: %w", m.Subject, err)
 	}
+	if err := l.outage.reason(); err != nil {
+		return nil, fmt.Errorf("append to %s: %w", m.Subject, err)
+	}
 	select {
 	case l.slots <- struct{}{}:
 	case <-ctx.Done():
@@ -174,11 +183,13 @@ func (l *Log) landed() {
 func (f *Future) Wait(ctx context.Context) (Ack, error) {
 	var pub *jetstream.PubAck
 	var err error
+	ctx, unbind := f.log.outage.bound(ctx)
+	defer unbind()
 	select {
 	case pub = <-f.paf.Ok():
 	case err = <-f.paf.Err():
 	case <-ctx.Done():
-		err = ctx.Err()
+		err = f.log.outage.blame(ctx, ctx.Err())
 	}
 	var api *jetstream.APIError
 	if errors.As(err, &api) && api.ErrorCode == codeDuplicateRunning {
