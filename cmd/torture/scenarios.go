@@ -9,5 +9,8 @@ func scenarios() []torture.Scenario {
 		torture.Kills(),
 		torture.Engine(),
 		torture.Recovery(),
+		torture.PowerCut(),
+		torture.KillAtRename(),
+		torture.KillInFsync(),
 	}
 }
