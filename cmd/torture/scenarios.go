@@ -12,5 +12,8 @@ func scenarios() []torture.Scenario {
 		torture.PowerCut(),
 		torture.KillAtRename(),
 		torture.KillInFsync(),
+		torture.DiskErrors(),
+		torture.SlowDisk(),
+		torture.FullDisk(),
 	}
 }
