@@ -11,6 +11,12 @@ func scenarios() []torture.Scenario {
 		torture.Engine(),
 		torture.Recovery(),
 		torture.ClusterFaults(),
+		torture.PowerCut(),
+		torture.KillAtRename(),
+		torture.KillInFsync(),
+		torture.DiskErrors(),
+		torture.SlowDisk(),
+		torture.FullDisk(),
 	}
 	return append(all, torture.Controls(all...))
 }

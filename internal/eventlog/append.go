@@ -47,16 +47,22 @@ type Ack struct {
 // Errors: schemas.ErrInvalid (too large, a bad subject), schemas.ErrConflict (a
 // compare-and-set that lost), ErrFull, schemas.ErrUnavailable. After
 // ErrUnavailable without ErrFull the message may or may not be stored; send it
-// again with the same ID.
+// again with the same ID. While the disk of the server inside this process fails,
+// that error comes at once and says so.
 func (l *Log) Append(ctx context.Context, m Message) (Ack, error) {
+	if err := l.outage.reason(); err != nil {
+		return Ack{}, fmt.Errorf("append to %s: %w", m.Subject, err)
+	}
 	ctx, cancel := context.WithTimeout(ctx, l.cfg.AckTimeout)
 	defer cancel()
+	ctx, unbind := l.outage.bound(ctx)
+	defer unbind()
 	var pub *jetstream.PubAck
 	err := l.whileDuplicateRuns(ctx, func() (err error) {
 		pub, err = l.publish(ctx, m)
 		return err
 	})
-	return l.finish(ctx, m, pub, err)
+	return l.finish(ctx, m, pub, l.outage.blame(ctx, err))
 }
 
 // resendAfter is how long one copy of a message with an id is waited for in a
@@ -178,6 +184,9 @@ func (l *Log) AppendAsync(ctx context.Context, m Message) (*Future, error) {
 	if err != nil {
 		return nil, fmt.Errorf("append to %s: %w", m.Subject, err)
 	}
+	if err := l.outage.reason(); err != nil {
+		return nil, fmt.Errorf("append to %s: %w", m.Subject, err)
+	}
 	select {
 	case l.slots <- struct{}{}:
 	case <-ctx.Done():
@@ -206,11 +215,13 @@ func (l *Log) landed() {
 func (f *Future) Wait(ctx context.Context) (Ack, error) {
 	var pub *jetstream.PubAck
 	var err error
+	ctx, unbind := f.log.outage.bound(ctx)
+	defer unbind()
 	select {
 	case pub = <-f.paf.Ok():
 	case err = <-f.paf.Err():
 	case <-ctx.Done():
-		err = ctx.Err()
+		err = f.log.outage.blame(ctx, ctx.Err())
 	}
 	var api *jetstream.APIError
 	if errors.As(err, &api) && api.ErrorCode == codeDuplicateRunning {

@@ -30,6 +30,7 @@ type Bucket struct {
 	kv     jetstream.KeyValue
 	name   string
 	stored func(error) // of the Log
+	outage *outage
 }
 
 // Entry is a value of a key.
@@ -61,11 +62,23 @@ func (l *Log) Bucket(ctx context.Context, cfg BucketConfig) (*Bucket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", cfg.Name, err)
 	}
-	return &Bucket{kv: kv, name: cfg.Name, stored: l.stored}, nil
+	return &Bucket{kv: kv, name: cfg.Name, stored: l.stored, outage: l.outage}, nil
 }
 
 func (b *Bucket) fail(action, key string, err error) error {
 	return fmt.Errorf("%s %s in bucket %s: %w", action, key, b.name, classify(err))
+}
+
+// write runs a write unless the store is known to fail, and no longer than it does
+// not.
+func (b *Bucket) write(ctx context.Context, f func(context.Context) (uint64, error)) (uint64, error) {
+	if err := b.outage.reason(); err != nil {
+		return 0, err
+	}
+	ctx, unbind := b.outage.bound(ctx)
+	defer unbind()
+	rev, err := f(ctx)
+	return rev, b.outage.blame(ctx, err)
 }
 
 // Get returns the value of a key, or ErrNotFound.
@@ -79,7 +92,7 @@ func (b *Bucket) Get(ctx context.Context, key string) (Entry, error) {
 
 // Put sets a key whatever it was, and returns the new revision.
 func (b *Bucket) Put(ctx context.Context, key string, value []byte) (uint64, error) {
-	rev, err := b.kv.Put(ctx, key, value)
+	rev, err := b.write(ctx, func(ctx context.Context) (uint64, error) { return b.kv.Put(ctx, key, value) })
 	if err != nil {
 		return 0, b.fail("put", key, err)
 	}
@@ -88,7 +101,7 @@ func (b *Bucket) Put(ctx context.Context, key string, value []byte) (uint64, err
 
 // Create sets a key that has no value. If it has one: schemas.ErrConflict.
 func (b *Bucket) Create(ctx context.Context, key string, value []byte) (uint64, error) {
-	rev, err := b.kv.Create(ctx, key, value)
+	rev, err := b.write(ctx, func(ctx context.Context) (uint64, error) { return b.kv.Create(ctx, key, value) })
 	if err != nil {
 		return 0, b.fail("create", key, err)
 	}
@@ -98,7 +111,7 @@ func (b *Bucket) Create(ctx context.Context, key string, value []byte) (uint64, 
 // Update replaces the value of a key that is at the given revision. If it is at
 // another one: schemas.ErrConflict.
 func (b *Bucket) Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error) {
-	rev, err := b.kv.Update(ctx, key, value, revision)
+	rev, err := b.write(ctx, func(ctx context.Context) (uint64, error) { return b.kv.Update(ctx, key, value, revision) })
 	b.stored(classify(err))
 	if err != nil {
 		return 0, b.fail("update", key, err)
@@ -108,7 +121,8 @@ func (b *Bucket) Update(ctx context.Context, key string, value []byte, revision 
 
 // Delete takes the value of a key away. A key without one is no error.
 func (b *Bucket) Delete(ctx context.Context, key string) error {
-	if err := b.kv.Delete(ctx, key); err != nil {
+	_, err := b.write(ctx, func(ctx context.Context) (uint64, error) { return 0, b.kv.Delete(ctx, key) })
+	if err != nil {
 		return b.fail("delete", key, err)
 	}
 	return nil

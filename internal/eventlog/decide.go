@@ -46,8 +46,13 @@ func (l *Log) decide(ctx context.Context, subject string, data []byte, me string
 		jetstream.ExpectedLastSubjSeqHeader: []string{"0"},
 		jetstream.ExpectedStreamHeader:      []string{schemas.StreamDecisions},
 	}}
-	_, pubErr := l.js.PublishMsg(ctx, msg)
-	pubErr = classify(pubErr)
+	if err := l.outage.reason(); err != nil {
+		return false, Record{}, err
+	}
+	pubCtx, unbind := l.outage.bound(ctx)
+	defer unbind()
+	_, pubErr := l.js.PublishMsg(pubCtx, msg)
+	pubErr = classify(l.outage.blame(pubCtx, pubErr))
 	if pubErr != nil && !errors.Is(pubErr, schemas.ErrConflict) {
 		return false, Record{}, pubErr
 	}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -37,7 +38,7 @@ const (
 type door struct {
 	secret       string
 	authenticate func(user, password string) (string, bool)
-	srv          *server.Server
+	srv          atomic.Pointer[server.Server]
 
 	mu    sync.Mutex
 	users map[string]User // by name
@@ -71,7 +72,7 @@ func (d *door) Check(c server.ClientAuthentication) bool {
 		return false
 	}
 	if opts.Username == ownUser && same(opts.Password, d.secret) {
-		c.RegisterUser(&server.User{Username: ownUser, Account: d.srv.GlobalAccount()})
+		c.RegisterUser(&server.User{Username: ownUser, Account: d.srv.Load().GlobalAccount()})
 		return true
 	}
 	tenant, ok := d.tenantOf(opts.Username, opts.Password, opts.Token)
@@ -117,11 +118,11 @@ func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byt
 func (d *door) account(tenant string) (*server.Account, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	account, isNew := d.srv.LookupOrRegisterAccount(accountPrefix + tenant)
+	account, isNew := d.srv.Load().LookupOrRegisterAccount(accountPrefix + tenant)
 	if !isNew {
 		return account, nil
 	}
-	home := d.srv.GlobalAccount()
+	home := d.srv.Load().GlobalAccount()
 	if err := account.AddServiceImport(home, schemas.DirectSubject(tenant), doorPrefix+tenant); err != nil {
 		return nil, fmt.Errorf("import door of %s: %w", tenant, err)
 	}
@@ -148,7 +149,7 @@ func (l *Log) Disconnect(tenant string) error {
 	if l.broker == nil {
 		return fmt.Errorf("disconnect %s: %w: a cluster has users of its own", tenant, schemas.ErrInvalid)
 	}
-	srv := l.broker.srv
+	srv := l.broker.server()
 	for {
 		conns, err := srv.Connz(&server.ConnzOptions{Account: accountPrefix + tenant, Limit: 1024})
 		if err != nil {
@@ -169,7 +170,7 @@ func (l *Log) Addr() string {
 	if l.broker == nil || l.cfg.Listen == "" {
 		return ""
 	}
-	return l.broker.srv.Addr().String()
+	return l.broker.server().Addr().String()
 }
 
 // openDoor begins to store what tenants publish. Of several processes on a
@@ -177,8 +178,8 @@ func (l *Log) Addr() string {
 func (l *Log) openDoor() error {
 	switch {
 	case l.broker != nil && l.cfg.Listen != "":
-		if err := l.broker.srv.GlobalAccount().AddServiceExport(doorPrefix+"*", nil); err != nil {
-			return fmt.Errorf("open door: %w", err)
+		if err := l.openHome(); err != nil {
+			return err
 		}
 	case l.broker != nil || !l.cfg.Relay:
 		return nil
@@ -189,6 +190,18 @@ func (l *Log) openDoor() error {
 	}
 	if err != nil {
 		return fmt.Errorf("open door: %w", classify(err))
+	}
+	return nil
+}
+
+// openHome lets the log's account serve those of tenants, in the server that runs
+// now. Their side of it is made when they connect.
+func (l *Log) openHome() error {
+	if l.cfg.Listen == "" {
+		return nil
+	}
+	if err := l.broker.server().GlobalAccount().AddServiceExport(doorPrefix+"*", nil); err != nil {
+		return fmt.Errorf("open door: %w", err)
 	}
 	return nil
 }

@@ -19,6 +19,7 @@ type Log struct {
 	cfg    Config
 	log    zerolog.Logger
 	broker *broker // nil for a cluster
+	outage *outage // of the broker
 	conn   *nats.Conn
 	js     jetstream.JetStream
 	mover  *mover // nil for the server inside this process
@@ -58,6 +59,7 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 		log:     cfg.Logger,
 		slots:   make(chan struct{}, cfg.InFlightMax),
 		handles: make(map[string]jetstream.Stream),
+		outage:  newOutage(),
 	}
 	l.background, l.cancel = context.WithCancel(context.Background())
 	if err := l.open(ctx); err != nil {
@@ -68,7 +70,7 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 
 func (l *Log) open(ctx context.Context) (err error) {
 	if l.cfg.embedded() {
-		if l.broker, err = startBroker(ctx, &l.cfg); err != nil {
+		if l.broker, err = startBroker(ctx, &l.cfg, l.outage); err != nil {
 			return err
 		}
 	}
@@ -87,7 +89,11 @@ func (l *Log) open(ctx context.Context) (err error) {
 	if err := l.ensureStreams(ctx); err != nil {
 		return err
 	}
-	return l.openDoor()
+	if err := l.openDoor(); err != nil || l.broker == nil {
+		return err
+	}
+	_, err = l.spawn(l.mend)
+	return err
 }
 
 // connect dials the server inside this process or the cluster.
@@ -117,7 +123,7 @@ func (l *Log) connect() error {
 	}
 	if l.broker != nil {
 		user, password := l.broker.door.own()
-		opts = append(opts, nats.InProcessServer(l.broker.srv), nats.UserInfo(user, password))
+		opts = append(opts, nats.InProcessServer(l.broker), nats.UserInfo(user, password))
 	} else {
 		opts = append(opts, clusterOptions(l.cfg)...)
 	}
@@ -230,10 +236,14 @@ func (l *Log) drain() error {
 	return nil
 }
 
-// Healthy reports whether the log would take a message: connected, and stream
-// USAGE has a leader. The error says what is wrong, for a readiness probe.
+// Healthy reports whether the log would take a message: connected, stream USAGE has
+// a leader, and the server inside this process can write to its disk. The error says
+// what is wrong, for a readiness probe.
 func (l *Log) Healthy(ctx context.Context) error {
-	if l.broker != nil && !l.broker.srv.JetStreamEnabled() {
+	if err := l.outage.reason(); err != nil {
+		return fmt.Errorf("event log: %w; it goes on by itself once the disk does", err)
+	}
+	if l.broker != nil && !l.broker.server().JetStreamEnabled() {
 		return fmt.Errorf("event log: %w: the server stopped its store; look for a full or failing disk", schemas.ErrUnavailable)
 	}
 	if !l.conn.IsConnected() {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -23,9 +24,11 @@ const pendingBytesMax = 256 << 20
 
 // broker is the server inside this process.
 type broker struct {
-	srv  *server.Server
+	srv  atomic.Pointer[server.Server]
 	lock *dirLock
 	door *door
+	// port is where runtimes reach the server, kept when it is started again.
+	port int
 	// boot names this run of the server. A lease from another run has no holder
 	// any more, because the directory lock admits one process.
 	boot string
@@ -34,7 +37,7 @@ type broker struct {
 // startBroker takes the data directory and starts a server on it.
 // If the byte limit of USAGE is left open, it is worked out from the disk and
 // written to cfg.
-func startBroker(ctx context.Context, cfg *Config) (*broker, error) {
+func startBroker(ctx context.Context, cfg *Config, trouble *outage) (*broker, error) {
 	lock, err := lockDir(cfg.DataDir)
 	if err != nil {
 		return nil, err
@@ -44,7 +47,10 @@ func startBroker(ctx context.Context, cfg *Config) (*broker, error) {
 		cfg.UsageMaxBytes, err = defaultUsageBytes(cfg.DataDir)
 	}
 	if err == nil {
-		err = b.start(ctx, *cfg)
+		err = settle(cfg.DataDir)
+	}
+	if err == nil {
+		err = b.start(ctx, *cfg, trouble)
 	}
 	if err != nil {
 		b.stop()
@@ -53,19 +59,26 @@ func startBroker(ctx context.Context, cfg *Config) (*broker, error) {
 	return b, nil
 }
 
-func (b *broker) start(ctx context.Context, cfg Config) error {
+// server is the one that runs now, or ran last.
+func (b *broker) server() *server.Server { return b.srv.Load() }
+
+// start starts a server. What its store fails of is told to trouble.
+func (b *broker) start(ctx context.Context, cfg Config, trouble *outage) error {
 	opts, err := serverOptions(cfg)
 	if err != nil {
 		return err
+	}
+	if b.port != 0 {
+		opts.Port = b.port
 	}
 	opts.CustomClientAuthentication = b.door
 	srv, err := server.NewServer(opts)
 	if err != nil {
 		return fmt.Errorf("configure log server: %w", err)
 	}
-	b.srv = srv
-	b.door.srv = srv
-	log := newServerLog(cfg.Logger)
+	b.srv.Store(srv)
+	b.door.srv.Store(srv)
+	log := newServerLog(cfg.Logger, trouble)
 	srv.SetLoggerV2(log, false, false, false)
 	// Start returns once listeners and JetStream are up, or after a fatal line.
 	started := make(chan struct{})
@@ -88,13 +101,16 @@ func (b *broker) start(ctx context.Context, cfg Config) error {
 	if !srv.JetStreamEnabled() {
 		return fmt.Errorf("start log server: %w: store at %s could not be opened", schemas.ErrUnavailable, cfg.DataDir)
 	}
+	if tcp, ok := srv.Addr().(*net.TCPAddr); ok {
+		b.port = tcp.Port
+	}
 	return b.assertSync()
 }
 
 // assertSync reads back what the server really does, because the promise of an
 // acknowledgement hangs on it.
 func (b *broker) assertSync() error {
-	info, err := b.srv.Jsz(nil)
+	info, err := b.server().Jsz(nil)
 	if err != nil {
 		return fmt.Errorf("read server settings: %w", err)
 	}
@@ -163,11 +179,16 @@ func serverOptions(cfg Config) (*server.Options, error) {
 // stop ends the server and gives the directory back. It is safe on a broker that
 // did not start.
 func (b *broker) stop() {
-	if b.srv != nil {
-		b.srv.Shutdown()
-		b.srv.WaitForShutdown()
-	}
+	b.shutdown()
 	_ = b.lock.release()
+}
+
+// shutdown ends the server and keeps the directory.
+func (b *broker) shutdown() {
+	if srv := b.server(); srv != nil {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+	}
 }
 
 // diskOf returns the bytes free to us on the disk of dir.

@@ -57,6 +57,7 @@ const (
 	EngineHung           Point = "engine_hung"
 	SpoolResent          Point = "spool_resent"
 	SpoolTorn            Point = "spool_torn"
+	LogReopened          Point = "log_reopened"
 )
 
 // Process says in which program a point lies.
@@ -150,5 +151,6 @@ func rarePaths() []Info {
 		{EngineHung, "", "the engine did not answer and was ended", "another takes its place", InPanda},
 		{SpoolResent, "", "a client found events in its spool at the start", "they leave with the ids they had", InClient},
 		{SpoolTorn, "", "the end of a spool segment is cut off", "what was whole is sent", InClient},
+		{LogReopened, "", "a write or fsync of the log failed, or its disk was full", "its server is started again in place; nothing acknowledged is lost", InPanda},
 	}
 }

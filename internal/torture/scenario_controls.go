@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -98,11 +99,16 @@ func (r *Round) catch(ctx context.Context, m *Mutant, c *Control, module, overla
 		return err
 	}
 	// A tally of its own: what a defect breaks is not the program's to answer for.
-	const roundsMax = 3
+	const roundsMax, roundMax = 3, 3 * time.Minute
 	inner := NewTally()
+	options := maps.Clone(r.Options)
+	if options == nil {
+		options = map[string]string{}
+	}
+	options["control"] = c.Expect // a scenario may have a form of its own for it
 	for round := range uint64(roundsMax) {
 		run := Runner{Rounds: 1, Seed: r.Seed + round, Scenarios: []Scenario{chosen}, Dir: filepath.Join(r.Dir, m.Name),
-			Binary: binary, Self: r.Self, Short: true, Options: r.Options, Tally: inner,
+			Binary: binary, Self: r.Self, Short: true, RoundMax: roundMax, Options: options, Tally: inner,
 			Again: func(string, uint64) string { return "" }}
 		if err := run.Run(ctx); err != nil {
 			return err

@@ -38,9 +38,10 @@ func Code(err error) int {
 }
 
 // laterCodes are errors of the engine after which the same statement may
-// succeed: it was busy, shutting down, out of replicas, or short of memory or
-// threads, of which the system had none to give.
+// succeed: it was busy, shutting down, out of replicas, short of memory, threads or
+// disk, of which the system had none to give, or its disk failed.
 var laterCodes = map[int]string{
+	74: "CANNOT_READ_FROM_FILE_DESCRIPTOR", 75: "CANNOT_WRITE_TO_FILE_DESCRIPTOR", 76: "CANNOT_OPEN_FILE", 77: "CANNOT_CLOSE_FILE", 204: "CANNOT_FSYNC",
 	159: "TIMEOUT_EXCEEDED", 173: "CANNOT_ALLOCATE_MEMORY", 202: "TOO_MANY_SIMULTANEOUS_QUERIES", 209: "SOCKET_TIMEOUT", 210: "NETWORK_ERROR",
 	236: "ABORTED", 242: "TABLE_IS_READ_ONLY", 243: "NOT_ENOUGH_SPACE", 252: "TOO_MANY_PARTS",
 	279: "ALL_CONNECTION_TRIES_FAILED", 285: "TOO_FEW_LIVE_REPLICAS", 286: "UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE",
@@ -110,12 +111,26 @@ func classify(err error) error {
 	_, later := laterCodes[code]
 	// "(total)": all queries together are over the limit, not this one alone.
 	// What the C++ runtime throws has no code of its own; of that, only the want of
-	// memory passes by itself.
-	later = later || code == codeStdException && strings.Contains(err.Error(), "bad_alloc")
+	// memory and what a disk said pass by themselves.
+	later = later || code == codeStdException && (strings.Contains(err.Error(), "bad_alloc") || ofDisk(err.Error()))
 	if later || code == codeMemoryLimit && strings.Contains(err.Error(), "(total)") {
 		return &unavailable{err}
 	}
 	return err
+}
+
+// ofDisk reports whether an exception of the C++ runtime is about a disk that is full
+// or fails.
+func ofDisk(text string) bool {
+	if !strings.Contains(text, "filesystem error") {
+		return false
+	}
+	for _, errno := range []syscall.Errno{syscall.EIO, syscall.ENOSPC, syscall.EROFS, syscall.EDQUOT} {
+		if strings.Contains(strings.ToLower(text), errno.Error()) {
+			return true
+		}
+	}
+	return false
 }
 
 // onTheWay reports whether a statement, or its answer, was lost on the way: the

@@ -79,6 +79,7 @@ const (
 	codeSyntaxError     = 62
 	codeTooManyQueries  = 202
 	codeCannotParse     = 27
+	codeCannotWrite     = 75
 	codeReadonly        = 164
 	codeUnknownSetting  = 115
 	codeAborted         = 236

@@ -98,7 +98,11 @@ func (h *handler) serveQuery(w http.ResponseWriter, r *http.Request, req *reques
 		defer stop()
 	}
 	out := newResponse(w, r, st)
+	began := time.Now()
 	err = h.run(c, st, out)
+	if err == nil && settledKinds[strings.ToLower(st.kind)] {
+		err = h.settle(c, st, began)
+	}
 	// After a failure the connection still holds what the statement had put out,
 	// and would answer the next one with it.
 	spoiled = st.spoils || err != nil
