@@ -15,5 +15,6 @@ func scenarios() []torture.Scenario {
 		torture.DiskErrors(),
 		torture.SlowDisk(),
 		torture.FullDisk(),
+		torture.BitFlip(),
 	}
 }
