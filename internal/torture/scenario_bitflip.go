@@ -59,19 +59,19 @@ func bitFlip(ctx context.Context, r *Round) error {
 			return fmt.Errorf("after %s: %w", f.fault, err)
 		}
 	}
-	// Of the log and the ledger there is no second copy. They must be named.
-	text, err := d.flip(ctx, inLog, faultFlipLog)
+	// Of the ledger and the log there is no second copy. They must be named, and a log
+	// that is damaged in its newest blocks is not opened.
+	text, err := d.flipTable(ctx, "ledger", faultFlipLedger)
 	if err != nil {
 		return err
 	}
-	if err := d.surfaced(faultFlipLog, text, "log = ledger"); err != nil {
+	if err := d.surfaced(faultFlipLedger, text, "parts"); err != nil {
 		return err
 	}
-	text, err = d.flipTable(ctx, "ledger", faultFlipLedger)
-	if err != nil {
+	if text, err = d.flip(ctx, inLog, faultFlipLog); err != nil {
 		return err
 	}
-	return d.surfaced(faultFlipLedger, text, "")
+	return d.surfaced(faultFlipLog, text, "log = ledger")
 }
 
 // flipTable flips a bit of a column of a table's parts.
@@ -109,25 +109,23 @@ func (d *diskArena) flip(ctx context.Context, match faultfs.Match, fault string)
 	return text, nil
 }
 
-// surfaced checks that a verify named the damage, by the given check or any.
+// surfaced checks that a verify named the damage by a check, or that the server did not
+// start and named the file.
 func (d *diskArena) surfaced(fault string, text []byte, check string) error {
+	if i := bytes.Index(text, []byte("the log is damaged")); i >= 0 {
+		d.Round.Measure("said of: "+fault, "%.150s", text[i:])
+		return nil
+	}
 	for line := range bytes.Lines(text) {
 		var proof struct {
-			Check    string
-			OK       bool
-			Detail   string
-			Findings []string
-			Repaired string
+			Check string
+			OK    bool
 		}
-		err := json.Unmarshal(line, &proof)
-		switch {
-		case err != nil && check == "":
-			d.Round.Measure("said of: "+fault, "%.150s", line)
-			return nil
-		case err != nil:
+		if err := json.Unmarshal(line, &proof); err != nil {
 			return errors.Join(fmt.Errorf("%w: %s: %s", ErrFound, fault, line), err)
-		case proof.Check != "" && !proof.OK && (check == "" || proof.Check == check), check == "" && proof.Repaired != "":
-			d.Round.Measure("said of: "+fault, "%.150s", strings.TrimSpace(string(line)))
+		}
+		if proof.Check == check && !proof.OK {
+			d.Round.Measure("said of: "+fault, "%.150s", line)
 			return nil
 		}
 	}
