@@ -95,8 +95,9 @@ func (r *Repairer) mend(ctx context.Context, report *Report) (done []string, err
 	}
 	for _, b := range report.Broken {
 		if b.Table == "ledger" {
-			return done, fmt.Errorf("part %s of the ledger is damaged (%s): the ledger is not mended by itself; restore it from a backup, "+
-				"or move the data directory's warehouse away and start again: it is made anew from the log, as far as that reaches back", b.Name, b.Why)
+			report.note("parts", fmt.Sprintf("part %s of the ledger is not mended by itself; restore it from a backup, or move the data "+
+				"directory's warehouse away and start again: it is made anew from the log, as far as that reaches back", b.Name))
+			continue
 		}
 		if err := detach(ctx, r.verifier.db, b); err != nil {
 			return done, err
@@ -112,6 +113,15 @@ func (r *Repairer) mend(ctx context.Context, report *Report) (done []string, err
 		return done, err
 	}
 	return r.redoFound(ctx, report)
+}
+
+// note adds a note to a check, which whoever asked for the report sees.
+func (r *Report) note(check, text string) {
+	for i := range r.Checks {
+		if r.Checks[i].Name == check {
+			r.Checks[i].Notes = append(r.Checks[i].Notes, text)
+		}
+	}
 }
 
 // short returns where the ranges begin whose rows or keys are not all there, in

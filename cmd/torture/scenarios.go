@@ -17,6 +17,7 @@ func scenarios() []torture.Scenario {
 		torture.DiskErrors(),
 		torture.SlowDisk(),
 		torture.FullDisk(),
+		torture.BitFlip(),
 	}
 	return append(all, torture.Controls(all...))
 }

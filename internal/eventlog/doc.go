@@ -32,8 +32,20 @@
 // a new consumer after the last record it handed out, so it neither skips nor
 // repeats; if those records are gone for good, it says so with ErrTruncated
 // rather than going on. A server of a cluster that is cut off from the others
-// acknowledges nothing, and after Config.AckTimeout the client leaves it. A full stream refuses new messages with ErrFull and
-// keeps the old. A full disk would stop the broker as a whole, so callers watch
-// Space and refuse before that. A holder that loses touch with the broker stops
-// believing in its lease before anyone else may take it.
+// acknowledges nothing, and after Config.AckTimeout the client leaves it. A full
+// stream refuses new messages with ErrFull and keeps the old. Callers watch Space and refuse before the disk is full.
+//
+// A write or fsync that fails, and a full disk, end a stream of the server inside this
+// process for good: it answers nobody then. So the server is watched for what it says of
+// its store; from then on appends fail at once with the reason, and Healthy names it. The
+// server is started again in place, on the same store, port and lock, with a growing
+// pause and not before there is room, and readers, leases and runtimes come back to it.
+// Before a store is opened, its newest blocks are written over and fsynced, because what
+// a killed server or a failed fsync left is readable and not yet durable; and they are
+// held against their checksums, because the server would take damage in the middle for a
+// torn end and drop all that follows. Such a store is ErrDamaged and is not opened.
+// Older blocks are not read at the start: damage there is met when they are read.
+//
+// A holder that loses touch with the broker stops believing in its lease before anyone
+// else may take it.
 package eventlog

@@ -148,14 +148,20 @@ func blockNumber(path string) int {
 	return n
 }
 
-// rewrite writes a file's bytes over themselves and fsyncs it. It needs no room, and
-// a crash in the middle changes nothing.
+// rewrite writes a block file's bytes over themselves and fsyncs it, unless it is
+// damaged. It needs no room, and a crash in the middle changes nothing.
 func rewrite(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(io.NewOffsetWriter(f, 0), io.NewSectionReader(f, 0, 1<<62))
+	block, err := io.ReadAll(f)
+	if err == nil {
+		err = undamaged(path, block)
+	}
+	if err == nil {
+		_, err = f.WriteAt(block, 0)
+	}
 	if err == nil {
 		err = f.Sync()
 	}

@@ -75,6 +75,21 @@ func (a *API) Ready(ctx context.Context) bool {
 	return err == nil && answer.Status == http.StatusOK
 }
 
+// Halted returns why the server has stopped counting, "" while it counts or does not
+// answer.
+func (a *API) Halted(ctx context.Context) string {
+	answer, err := a.Do(ctx, http.MethodGet, "/readyz", nil)
+	if err != nil {
+		return ""
+	}
+	_, why, found := strings.Cut(string(answer.Body), "counting is halted")
+	if !found {
+		return ""
+	}
+	why, _, _ = strings.Cut(why, ";")
+	return "counting is halted" + why
+}
+
 // ErrAnswer says that an answer is one that nobody should get.
 var ErrAnswer = errors.New("wrong answer")
 

@@ -143,6 +143,27 @@ func (a *Arena) Load(ctx context.Context) {
 	for _, reader := range a.readers {
 		a.group.Go(func() error { return reader.Run(a.loading) })
 	}
+	a.group.Go(func() error { return a.watch(a.loading) })
+}
+
+// watch looks whether the panda still counts. One that found an invariant broken
+// goes on taking events in, so nothing else would show it before the end.
+func (a *Arena) watch(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if a.Round.haltAllowed() {
+			continue
+		}
+		if why := a.Panda.API("").Halted(ctx); why != "" {
+			return fmt.Errorf("%w: %s: %s", ErrFound, why, a.Panda.LastWords())
+		}
+	}
 }
 
 // Loading ends when something went wrong with the load or a reader found

@@ -60,6 +60,7 @@ type Round struct {
 	answers func() int64
 
 	mayRestore bool
+	mayHalt    bool
 }
 
 // Option returns an option, or a default.
@@ -214,6 +215,19 @@ func (r *Round) MayRestore() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.mayRestore = true
+}
+
+// MayHalt says that the round damages what has to stop the counting.
+func (r *Round) MayHalt() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mayHalt = true
+}
+
+func (r *Round) haltAllowed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mayHalt
 }
 
 // rare counts a rare path that the harness saw. The caller holds r.mu.

@@ -101,6 +101,7 @@ func (d *diskArena) losePart(ctx context.Context, table string) error {
 		return err
 	}
 	d.Round.Fault(faultPartGone)
+	d.Round.MayRestore()
 	if err := d.reason(d.Panda.Start(ctx)); err != nil {
 		return err
 	}

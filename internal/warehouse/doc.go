@@ -27,4 +27,10 @@
 // waiting. A call that was under way when it died returns the same. Errors that
 // the engine itself gave have its code (Code) and match ErrUnavailable only if
 // the same statement may succeed later.
+//
+// A disk that fails or is full is for a caller the same: ErrUnavailable, and the same rows
+// again later. The engine itself passes over failed writes of an insert's files, and does
+// not fsync the directory of a table; package engine looks at every part before an
+// insert is answered, sets a short one aside, and fsyncs the directories. What a merge
+// writes is not looked at: there the checksums speak when it is read.
 package warehouse
