@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // dirLock is the exclusive right to a data directory. The kernel drops it when
@@ -28,7 +29,7 @@ func lockDir(dir string) (*dirLock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open lock file: %w", err)
 	}
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := takeLock(file); err != nil {
 		defer file.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf("%w: %s is held by process %s", ErrInUse, dir, holderOf(file))
@@ -40,6 +41,25 @@ func lockDir(dir string) (*dirLock, error) {
 		_, _ = file.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0)
 	}
 	return &dirLock{file: file}, nil
+}
+
+// lockWaitMax is how long the lock of a dead process is waited for. A child that its
+// holder was starting when it was killed has the lock until it runs its own program.
+const lockWaitMax = 3 * time.Second
+
+// takeLock takes the lock, waiting for a moment if its holder is dead.
+func takeLock(file *os.File) error {
+	for began := time.Now(); ; {
+		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Since(began) > lockWaitMax {
+			return err
+		}
+		pid, known := strconv.Atoi(holderOf(file))
+		if known != nil || !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			return err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 func holderOf(file *os.File) string {
