@@ -22,6 +22,7 @@ var (
 	seedsFlag    = flag.Uint64("seeds", 200, "how many seeds to run")
 	fromFlag     = flag.Uint64("from", 1, "the first seed")
 	minutesFlag  = flag.Float64("minutes", 0, "run seeds for this long instead of -seeds of them")
+	firstFlag    = flag.Bool("first", false, "end with the first failure, and do not make it smaller")
 	progressFlag = flag.Bool("progress", false, "print a line of JSON on standard output every second and at the end")
 )
 
@@ -88,7 +89,10 @@ func (c *campaign) take(from, seeds uint64, length time.Duration) (uint64, bool)
 	if length > 0 {
 		over = time.Since(c.began) >= length
 	}
-	const failuresMax = 5
+	failuresMax := 5
+	if *firstFlag {
+		failuresMax = 1
+	}
 	if over || len(c.progress.Failures) >= failuresMax {
 		return 0, false
 	}
@@ -152,7 +156,9 @@ func TestSimulation(t *testing.T) {
 					cfg := config{seed: seed, shape: shapeOf(seed), books: books}
 					out := simulate(t, cfg)
 					c.add(cfg, out)
-					if out.violation != "" {
+					if out.violation != "" && *firstFlag {
+						t.Errorf("seed %d: %s\n%s", seed, out.violation, reproduce(cfg))
+					} else if out.violation != "" {
 						explain(t, cfg, out)
 					}
 				}

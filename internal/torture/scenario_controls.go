@@ -131,7 +131,7 @@ func (r *Round) catch(ctx context.Context, m *Mutant, c *Control, module, overla
 // catchInSimulation runs seeds until one fails.
 func catchInSimulation(ctx context.Context, c *Control, module, overlay string) error {
 	cmd := exec.CommandContext(ctx, "go", "test", "-overlay", overlay, "./internal/simulation",
-		"-run", "^TestSimulation$", "-count=1", "-timeout", "5m", "-seeds", "400")
+		"-run", "^TestSimulation$", "-count=1", "-timeout", "5m", "-seeds", "400", "-first")
 	cmd.Dir = module
 	out, err := cmd.CombinedOutput()
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
@@ -139,8 +139,8 @@ func catchInSimulation(ctx context.Context, c *Control, module, overlay string) 
 	}
 	for line := range strings.Lines(string(out)) {
 		line = strings.TrimSpace(line)
-		if strings.Contains(line, "go test ./internal/simulation") || strings.Contains(line, "violation") {
-			c.Detail = line
+		if _, what, found := strings.Cut(line, ": seed "); found {
+			c.Detail = "seed " + what
 			break
 		}
 	}
