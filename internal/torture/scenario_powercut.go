@@ -192,7 +192,7 @@ func KillAtRename() Scenario {
 }
 
 func killAtRename(ctx context.Context, r *Round) error {
-	d, err := newDiskArena(ctx, r, ArenaConfig{}, faultfs.Config{})
+	d, err := newDiskArena(ctx, r, ArenaConfig{Pause: diskPause}, faultfs.Config{})
 	if err != nil {
 		return err
 	}
@@ -272,7 +272,7 @@ func KillInFsync() Scenario {
 }
 
 func killInFsync(ctx context.Context, r *Round) error {
-	d, err := newDiskArena(ctx, r, ArenaConfig{}, faultfs.Config{})
+	d, err := newDiskArena(ctx, r, ArenaConfig{Pause: diskPause}, faultfs.Config{})
 	if err != nil {
 		return err
 	}
