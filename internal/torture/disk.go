@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/agentik-os/panda/internal/bench"
 	"github.com/agentik-os/panda/internal/faultfs"
@@ -18,6 +19,10 @@ type diskArena struct {
 	*Arena
 	disk *faultfs.FS
 }
+
+// diskPause is between the batches of a loader where faults wait for the engine: what is
+// sent meanwhile is checked event by event at the end.
+const diskPause = 50 * time.Millisecond
 
 // needsDisk says why a disk that can be broken cannot be had here.
 func needsDisk() error {

@@ -28,7 +28,7 @@ func BitFlip() Scenario {
 }
 
 func bitFlip(ctx context.Context, r *Round) error {
-	d, err := newDiskArena(ctx, r, ArenaConfig{}, faultfs.Config{})
+	d, err := newDiskArena(ctx, r, ArenaConfig{Pause: diskPause}, faultfs.Config{})
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ func DiskErrors() Scenario {
 }
 
 func diskErrors(ctx context.Context, r *Round) error {
-	d, err := newDiskArena(ctx, r, ArenaConfig{}, faultfs.Config{})
+	d, err := newDiskArena(ctx, r, ArenaConfig{Pause: diskPause}, faultfs.Config{})
 	if err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func SlowDisk() Scenario {
 
 func slowDisk(ctx context.Context, r *Round) error {
 	const delay = 2 * time.Second
-	d, err := newDiskArena(ctx, r, ArenaConfig{}, faultfs.Config{})
+	d, err := newDiskArena(ctx, r, ArenaConfig{Pause: diskPause}, faultfs.Config{})
 	if err != nil {
 		return err
 	}
@@ -146,7 +146,7 @@ func FullDisk() Scenario {
 const freeMin = 64 << 20
 
 func fullDisk(ctx context.Context, r *Round) error {
-	d, err := newDiskArena(ctx, r, ArenaConfig{Panda: PandaConfig{Flags: []string{"--disk-free-min", strconv.Itoa(freeMin)}}}, faultfs.Config{})
+	d, err := newDiskArena(ctx, r, ArenaConfig{Pause: diskPause, Panda: PandaConfig{Flags: []string{"--disk-free-min", strconv.Itoa(freeMin)}}}, faultfs.Config{})
 	if err != nil {
 		return err
 	}

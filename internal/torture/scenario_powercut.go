@@ -189,7 +189,7 @@ func KillAtRename() Scenario {
 }
 
 func killAtRename(ctx context.Context, r *Round) error {
-	d, err := newDiskArena(ctx, r, ArenaConfig{}, faultfs.Config{})
+	d, err := newDiskArena(ctx, r, ArenaConfig{Pause: diskPause}, faultfs.Config{})
 	if err != nil {
 		return err
 	}
@@ -269,7 +269,7 @@ func KillInFsync() Scenario {
 }
 
 func killInFsync(ctx context.Context, r *Round) error {
-	d, err := newDiskArena(ctx, r, ArenaConfig{}, faultfs.Config{})
+	d, err := newDiskArena(ctx, r, ArenaConfig{Pause: diskPause}, faultfs.Config{})
 	if err != nil {
 		return err
 	}
