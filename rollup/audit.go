@@ -142,7 +142,7 @@ func (a *Auditor) Audit(ctx context.Context) error {
 	if err != nil || len(run.ranges) == 0 {
 		return err
 	}
-	if short := run.report.short("ledger = raw", "keys = raw"); len(short) > 0 {
+	if short := run.report.short(); len(short) > 0 {
 		for i := range checks {
 			a.repairer.cfg.Monitor.Found(checks[i].Breach())
 		}
@@ -195,7 +195,11 @@ func (a *Auditor) look(ctx context.Context, before uint64) (*verification, []Che
 		return run, nil, err
 	}
 	keys, err := run.checkKeys(ctx)
-	run.report.Checks = []Check{ledger, raw, keys}
+	if err != nil {
+		return run, nil, err
+	}
+	rejects, err := run.checkRejects(ctx)
+	run.report.Checks = []Check{ledger, raw, keys, rejects}
 	return run, run.report.Checks, err
 }
 

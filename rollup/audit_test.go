@@ -127,7 +127,7 @@ func TestRepairMendsWindows(t *testing.T) {
 	p.loseRow(40)
 	p.exec("ALTER TABLE rollup DELETE WHERE grain = 'hour' AND tenant = 't2' AND tokens = 77")
 	p.exec("ALTER TABLE rollup DELETE WHERE grain = 'month' AND tenant = 't0'")
-	done, err := repairer.Repair(t.Context(), rollup.VerifyOptions{}, nil)
+	done, err := repairer.Repair(t.Context(), rollup.VerifyOptions{}, true, nil)
 	if err != nil || !done.Report.OK() {
 		t.Fatalf("%v\n%s", err, reportText(&done.Report))
 	}
@@ -140,7 +140,7 @@ func TestRepairMendsWindows(t *testing.T) {
 	if fmt.Sprint(m.asked) != "[40]" {
 		t.Errorf("restored %v", m.asked)
 	}
-	again, err := repairer.Repair(t.Context(), rollup.VerifyOptions{}, nil)
+	again, err := repairer.Repair(t.Context(), rollup.VerifyOptions{}, true, nil)
 	if err != nil || len(again.Done) != 0 {
 		t.Errorf("a repair of what is whole did %v, %v", again.Done, err)
 	}

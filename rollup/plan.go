@@ -73,6 +73,9 @@ type Batch struct {
 	First, Last DirtyHour
 	// Windows is how many they are.
 	Windows int
+	// NamedUpto ends the part of the ledger that names them; 0 is the position that
+	// they are made as of.
+	NamedUpto uint64
 }
 
 // plan returns the batches that make all windows of the dirty hours right again:

@@ -7,10 +7,29 @@ import (
 	"github.com/agentik-os/panda/schemas"
 )
 
-// redo replaces the windows of some hours, and the days and months they lie in, as
-// of the rollups' present position. It is for windows whose source was mended
-// behind their back; a pass does not come back to them by itself.
+// redo replaces single windows: those that begin with these hours, and the days and
+// months they lie in, as of the rollups' present position. It is for windows that
+// are not what their source adds up to; a pass does not come back to them by itself.
 func (w *Worker) redo(ctx context.Context, dirty []DirtyHour) (Pass, error) {
+	// One at a time: a batch of several would take in all that lie between them.
+	return w.remake(ctx, plan(dirty, 1), 0)
+}
+
+// redoRange replaces the windows that a committed range of the log touched.
+func (w *Worker) redoRange(ctx context.Context, from, to uint64) (Pass, error) {
+	dirty, err := w.dirty(ctx, from-1, to, 0)
+	if err != nil {
+		return Pass{}, fmt.Errorf("redo windows of range %d to %d: %w", from, to, err)
+	}
+	batches := plan(dirty, w.cfg.WindowsMax)
+	for i := range batches {
+		batches[i].NamedUpto = to
+	}
+	return w.remake(ctx, batches, from-1)
+}
+
+// remake replaces the windows of batches that the ledger names after a position.
+func (w *Worker) remake(ctx context.Context, batches []Batch, after uint64) (Pass, error) {
 	w.passing.Lock()
 	defer w.passing.Unlock()
 	last, err := w.store.Position(ctx, JobName)
@@ -18,22 +37,13 @@ func (w *Worker) redo(ctx context.Context, dirty []DirtyHour) (Pass, error) {
 		return Pass{}, err
 	}
 	pass := Pass{From: last.Position, Position: last.Position}
-	for _, b := range plan(dirty, w.cfg.WindowsMax) {
-		if err := w.recompute(ctx, &b, 0, last.Position); err != nil {
+	for i := range batches {
+		if err := w.recompute(ctx, &batches[i], after, last.Position); err != nil {
 			return pass, err
 		}
-		pass.count(&b)
+		pass.count(&batches[i])
 	}
 	return pass, nil
-}
-
-// redoRange is redo for all windows that a committed range of the log touched.
-func (w *Worker) redoRange(ctx context.Context, from, to uint64) (Pass, error) {
-	dirty, err := w.dirty(ctx, from-1, to, 0)
-	if err != nil {
-		return Pass{}, fmt.Errorf("redo windows of range %d to %d: %w", from, to, err)
-	}
-	return w.redo(ctx, dirty)
 }
 
 // count adds a batch that was recomputed.

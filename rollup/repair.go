@@ -30,9 +30,14 @@ type RepairConfig struct {
 	Log     zerolog.Logger
 }
 
-// Repairer mends what a Verifier finds, each thing from what it was made of: rows
-// and keys from the log, windows from rows. It never changes the log or the
-// ledger, and never takes a row away: what is too much is for a person to judge.
+// Repairer mends what a Verifier finds, each thing from what it was made of: rows,
+// keys and rejects from the log, windows from rows. It never changes the log or the
+// ledger, and never takes a row away: what is too much is for a person to judge. As
+// long as rows are missing it leaves windows alone, which may be all that is left of
+// them.
+//
+// Nothing may be counted while it works: a key that is missing for a moment would let
+// an event count twice.
 type Repairer struct {
 	cfg      RepairConfig
 	verifier *Verifier
@@ -62,8 +67,10 @@ const repairRounds = 4
 const repairFindingsMax = 10_000
 
 // Repair verifies, mends, and verifies again, until nothing is found or nothing
-// more can be mended. The report in the answer says which of the two.
-func (r *Repairer) Repair(ctx context.Context, opts VerifyOptions, progress Progress) (Repair, error) {
+// more can be mended. The report in the answer says which of the two. takeOut allows
+// it to take parts with damaged files out of their tables, which is needed to mend
+// them, and is a person's to allow.
+func (r *Repairer) Repair(ctx context.Context, opts VerifyOptions, takeOut bool, progress Progress) (Repair, error) {
 	verifier := *r.verifier
 	verifier.cfg.FindingsMax = repairFindingsMax
 	var out Repair
@@ -76,7 +83,7 @@ func (r *Repairer) Repair(ctx context.Context, opts VerifyOptions, progress Prog
 		if report.OK() {
 			return out, nil
 		}
-		done, err := r.mend(ctx, &report)
+		done, err := r.mend(ctx, &report, takeOut)
 		out.Done = append(out.Done, done...)
 		if err != nil {
 			return out, err
@@ -89,7 +96,7 @@ func (r *Repairer) Repair(ctx context.Context, opts VerifyOptions, progress Prog
 }
 
 // mend does what can be done about one report.
-func (r *Repairer) mend(ctx context.Context, report *Report) (done []string, err error) {
+func (r *Repairer) mend(ctx context.Context, report *Report, takeOut bool) (done []string, err error) {
 	for i := range report.Checks {
 		r.cfg.Monitor.Found(report.Checks[i].Breach())
 	}
@@ -99,6 +106,10 @@ func (r *Repairer) mend(ctx context.Context, report *Report) (done []string, err
 				"directory's warehouse away and start again: it is made anew from the log, as far as that reaches back", b.Name))
 			continue
 		}
+		if !takeOut {
+			report.note("parts", "it was not taken out: that is done with --repair, where the engine is this server's own")
+			break
+		}
 		if err := detach(ctx, r.verifier.db, b); err != nil {
 			return done, err
 		}
@@ -107,9 +118,9 @@ func (r *Repairer) mend(ctx context.Context, report *Report) (done []string, err
 	if len(report.Broken) > 0 {
 		return done, nil // what is missing now is found by looking again
 	}
-	rows, err := r.restore(ctx, report.short("ledger = raw", "keys = raw"))
+	rows, err := r.restore(ctx, report.short())
 	done = append(done, rows...)
-	if err != nil || len(rows) > 0 {
+	if err != nil || len(rows) > 0 || !report.holds("ledger = raw") {
 		return done, err
 	}
 	return r.redoFound(ctx, report)
@@ -127,7 +138,8 @@ func (r *Report) note(check, text string) {
 // short returns where the ranges begin whose rows or keys are not all there, in
 // order of the log. A range that has too much is not among them: writing it again
 // takes nothing away.
-func (r *Report) short(checks ...string) []Finding {
+func (r *Report) short() []Finding {
+	checks := []string{"ledger = raw", "keys = raw", "ledger = rejects"}
 	var found []Finding
 	tooMuch := map[uint64]bool{}
 	for i := range r.Checks {
@@ -147,30 +159,45 @@ func (r *Report) short(checks ...string) []Finding {
 	return slices.CompactFunc(found, func(a, b Finding) bool { return a.From == b.From })
 }
 
-// restore puts the rows and keys of ranges back, in order of the log, because the
-// verdicts of a range depend on those before it. Then the windows and the live
-// totals that were made without them are made again.
+// holds reports whether a check was made and found nothing.
+func (r *Report) holds(name string) bool {
+	return slices.ContainsFunc(r.Checks, func(c Check) bool { return c.Name == name && c.OK() && c.Skipped == "" })
+}
+
+// restore puts the rows, keys and rejects of ranges back, in order of the log, because
+// the verdicts of a range depend on those before it. Then the windows and the live
+// totals that were made without them are made again, unless some could not be
+// restored: windows may then be all that is left of what is gone.
 func (r *Repairer) restore(ctx context.Context, ranges []Finding) (done []string, err error) {
+	var restored []Finding
 	for _, f := range ranges {
 		rows, err := r.cfg.Restore(ctx, f.From)
-		if r.cfg.NotOnLog != nil && errors.Is(err, r.cfg.NotOnLog) {
+		gone := r.cfg.NotOnLog != nil && errors.Is(err, r.cfg.NotOnLog)
+		if gone || invariant.Of(err) == invariant.ReplayIsEqual {
+			// It may depend on one that is gone; the report goes on naming both.
 			r.cfg.Log.Error().Err(err).Uint64("from", f.From).Msg("a range that is not whole cannot be restored from the log")
-			continue // the report goes on naming it
+			continue
 		}
 		if err != nil {
 			return done, fmt.Errorf("restore range from %d: %w", f.From, err)
 		}
+		restored = append(restored, f)
+		r.cfg.Metrics.restored.Inc()
+		failpoint.Reached(failpoint.RangeRestored)
+		r.cfg.Log.Warn().Uint64("from", f.From).Uint64("to", f.To).Int("rows", rows).Str("tenant", f.Tenant).Str("found", f.Detail).
+			Msg("a committed range was not whole and is restored from the log")
+		done = append(done, fmt.Sprintf("log %d to %d: %d rows and their keys were written again from the log", f.From, f.To, rows))
+	}
+	if len(restored) < len(ranges) || len(done) == 0 {
+		return done, nil
+	}
+	for _, f := range restored {
 		if _, err := r.worker.redoRange(ctx, f.From, f.To); err != nil {
 			return done, err
 		}
-		text := fmt.Sprintf("log %d to %d: %d rows and their keys were written again from the log; windows were made again", f.From, f.To, rows)
-		r.cfg.Log.Warn().Uint64("from", f.From).Uint64("to", f.To).Int("rows", rows).Str("tenant", f.Tenant).Str("found", f.Detail).
-			Msg("a committed range was not whole and is restored from the log")
-		r.cfg.Metrics.restored.Inc()
-		failpoint.Reached(failpoint.RangeRestored)
-		done = append(done, text)
 	}
-	if len(done) == 0 || r.cfg.Rebuild == nil {
+	done = append(done, fmt.Sprintf("the windows of %d ranges were made again", len(restored)))
+	if r.cfg.Rebuild == nil {
 		return done, nil
 	}
 	if err := r.cfg.Rebuild(ctx); err != nil {

@@ -1,6 +1,7 @@
 package rollup
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -42,7 +43,7 @@ type Store interface {
 	Dirty(ctx context.Context, shard uint32, after, upto uint64) ([]DirtyHour, error)
 	// Recompute replaces the dirty windows of a batch by what their events (hours)
 	// or their finer windows (days, months) add up to as of position; after and
-	// position bound the part of the ledger that names them.
+	// b.NamedUpto bound the part of the ledger that names them.
 	Recompute(ctx context.Context, shard uint32, b *Batch, after, position uint64, at time.Time) error
 	// Record writes a run down. For a pass it is the commit point.
 	Record(ctx context.Context, r Run) error
@@ -113,6 +114,7 @@ func (t Tables) Recompute(ctx context.Context, shard uint32, b *Batch, after, po
 		warehouse.Param{Name: "shard", Value: shard},
 		warehouse.Param{Name: "after", Value: after},
 		warehouse.Param{Name: "position", Value: position},
+		warehouse.Param{Name: "named_upto", Value: cmp.Or(b.NamedUpto, position)},
 		warehouse.Param{Name: "computed_ms", Value: at.UnixMilli()},
 		warehouse.Param{Name: "from_s", Value: b.From.Unix()},
 		warehouse.Param{Name: "to_s", Value: b.To.Unix()},

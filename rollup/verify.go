@@ -36,6 +36,8 @@ type VerifyConfig struct {
 	Replay func(ctx context.Context, from uint64) error
 	// NotOnLog is Replay's error for a range that cannot be judged again.
 	NotOnLog error
+	// BehindMax is how long the log may end before the ledger, as Auditor's.
+	BehindMax time.Duration
 	// FindingsMax bounds the differences a check names, 20: enough to see a
 	// pattern. The count of all is always given.
 	FindingsMax int
@@ -100,7 +102,8 @@ func (c *Check) OK() bool { return c.Differences == 0 }
 var checkInvariants = map[string]invariant.Name{
 	"parts": invariant.FilesAreWhole, "ledger": invariant.LedgerIsContiguous, "log = ledger": invariant.LogCoversLedger,
 	"ledger = raw": invariant.LedgerEqualsRaw, "keys = raw": invariant.KeysEqualRaw, "replay = ledger": invariant.ReplayIsEqual,
-	"raw = hours": invariant.WindowsEqualRaw, "hours = days": invariant.WindowsEqualRaw, "days = months": invariant.WindowsEqualRaw,
+	"ledger = rejects": invariant.RejectsEqualLedger,
+	"raw = hours":      invariant.WindowsEqualRaw, "hours = days": invariant.WindowsEqualRaw, "days = months": invariant.WindowsEqualRaw,
 }
 
 func (c *Check) invariant() invariant.Name { return checkInvariants[c.Name] }
@@ -229,7 +232,7 @@ func (v *Verifier) Verify(ctx context.Context, opts VerifyOptions, progress Prog
 
 	steps := []func(context.Context) (Check, error){
 		func(ctx context.Context) (Check, error) { return run.checkLedger(ctx, opts) },
-		run.checkLog, run.checkRaw, run.checkKeys,
+		run.checkLog, run.checkRaw, run.checkKeys, run.checkRejects,
 		func(ctx context.Context) (Check, error) { return run.checkReplay(ctx, opts) },
 	}
 	if whole {

@@ -3,6 +3,7 @@ package rollup
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/agentik-os/panda/internal/warehouse"
 )
@@ -87,9 +88,9 @@ func (v *verification) checkLog(ctx context.Context) (Check, error) {
 		check.Skipped = "the ledger is empty"
 		return check, nil
 	}
-	first, last, err := v.cfg.Log.Bounds(ctx)
+	first, last, err := v.bounds(ctx)
 	if err != nil {
-		return check, fmt.Errorf("read bounds of the log: %w", err)
+		return check, err
 	}
 	if last < v.report.To {
 		check.find(Finding{From: last + 1, To: v.report.To, Side: "log",
@@ -156,4 +157,26 @@ func (v *verification) compareLog(ctx context.Context, check *Check, ranges []le
 
 func (v *verification) shard() warehouse.Param {
 	return warehouse.Param{Name: "shard", Value: v.cfg.Shard}
+}
+
+// bounds asks where the log begins and ends, and again for a while if it ends before
+// the ledger: in a cluster a leader that was just elected may not know all that was
+// acknowledged.
+func (v *verification) bounds(ctx context.Context) (first, last uint64, err error) {
+	const againEvery = 200 * time.Millisecond
+	tick := time.NewTicker(againEvery)
+	defer tick.Stop()
+	for began := time.Now(); ; {
+		if first, last, err = v.cfg.Log.Bounds(ctx); err != nil {
+			return 0, 0, fmt.Errorf("read bounds of the log: %w", err)
+		}
+		if last >= v.report.To || time.Since(began) >= v.cfg.BehindMax {
+			return first, last, nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return 0, 0, ctx.Err()
+		}
+	}
 }

@@ -85,6 +85,21 @@ func (v *verification) checkKeys(ctx context.Context) (Check, error) {
 	return check, err
 }
 
+// checkRejects compares what the ledger says of conflicts and quarantine with what is
+// kept of them.
+func (v *verification) checkRejects(ctx context.Context) (Check, error) {
+	check := Check{Name: "ledger = rejects"}
+	total, err := v.compare(ctx, &check, &comparison{left: "ledger", right: "rejects", sums: v.rejectSums,
+		text: func(s sums) string {
+			return fmt.Sprintf("%d conflicts, %d quarantined", s.calls, int64(s.rows)-s.calls)
+		}})
+	if err == nil && check.Skipped == "" {
+		check.number("conflicts", total[1].calls)
+		check.number("quarantined", int64(total[1].rows)-total[1].calls)
+	}
+	return check, err
+}
+
 // compare holds two accounts of the span against each other and names the ranges
 // in which they differ. It returns the sums of both over the whole span.
 func (v *verification) compare(ctx context.Context, check *Check, c *comparison) (total [2]sums, err error) {
@@ -170,6 +185,16 @@ func (v *verification) keySums(ctx context.Context, bounds []uint64, from, upto 
 	}
 	taken, err = v.account(ctx, "verify_keys", scan, bounds, from, upto)
 	return needed, taken, err
+}
+
+// rejectSums returns what the ledger says of rejects and what is kept of them.
+func (v *verification) rejectSums(ctx context.Context, bounds []uint64, from, upto uint64) (ledger, kept []sums, err error) {
+	scan := func(rows *warehouse.Rows, part *uint32, s *sums) error { return rows.Scan(part, &s.rows, &s.calls) }
+	if ledger, err = v.account(ctx, "verify_ledger_rejects", scan, bounds, from, upto); err != nil {
+		return nil, nil, err
+	}
+	kept, err = v.account(ctx, "verify_rejects", scan, bounds, from, upto)
+	return ledger, kept, err
 }
 
 // account returns one side's sums per part.

@@ -142,7 +142,7 @@ func TestVerifyFindsNothingInWhatIsWhole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !report.OK() || len(report.Checks) != 9 {
+	if !report.OK() || len(report.Checks) != 10 {
 		t.Errorf("the report:\n%s", reportText(&report))
 	}
 	for _, c := range report.Checks {
@@ -157,7 +157,7 @@ func TestVerifyFindsNothingInWhatIsWhole(t *testing.T) {
 		}
 	}
 	part := p.verify(log, rollup.VerifyOptions{From: 20, To: 40})
-	if !part.OK() || part.From != 20 || part.To != 40 || len(part.Checks) != 5 {
+	if !part.OK() || part.From != 20 || part.To != 40 || len(part.Checks) != 6 {
 		t.Errorf("a part:\n%s", reportText(&part))
 	}
 	noLog := p.verify(nil, rollup.VerifyOptions{})

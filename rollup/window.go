@@ -176,6 +176,14 @@ func (w *Worker) WaitFor(ctx context.Context, position uint64) error {
 	}
 }
 
+// Forget makes the worker read its position anew. Whoever found it broken, and has
+// mended it, calls this before Run.
+func (w *Worker) Forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.position = 0
+}
+
 func (w *Worker) moveTo(position uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

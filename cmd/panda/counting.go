@@ -60,7 +60,7 @@ func (p *pipeline) count(ctx context.Context) error {
 }
 
 // countUntilBroken counts until ctx ends, or until an invariant is broken and then
-// until somebody has mended it. It returns an error if counting ended otherwise.
+// until it is mended. It returns an error if counting ended otherwise.
 func (p *pipeline) countUntilBroken(ctx context.Context) error {
 	writer, err := p.newWriter(), p.catchUp(ctx)
 	if err == nil {
@@ -68,21 +68,71 @@ func (p *pipeline) countUntilBroken(ctx context.Context) error {
 		p.logger.Info().Msg("warehouse is open")
 		err = p.runStages(ctx, writer)
 	}
+	// What was said while no stage ran is about what is over.
+	drain(p.breach)
+	drain(p.mended)
 	if ctx.Err() != nil || !p.monitor.Halt(err) {
 		return err
 	}
+	p.stopWaiting()
 	// The doors stay open: what comes in is safe on the log, and is counted when
 	// this is over. A process that ended could not be asked why.
 	p.logger.Error().Err(err).Str("invariant", string(invariant.Of(err))).
 		Msg("counting is halted; events are still taken in. Run panda verify --repair")
 	p.open.Store(true) // what is counted may be read
-	select {
-	case <-ctx.Done():
-	case <-p.mended:
-		p.monitor.Resume()
-		p.logger.Info().Msg("everything agrees again; counting goes on")
+	if !p.mendAlone(ctx, err) {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.mended:
+		}
 	}
+	p.monitor.Resume()
+	p.worker.Forget()
+	p.logger.Info().Msg("everything agrees again; counting goes on")
 	return nil
+}
+
+// drain takes what waits in a channel.
+func drain[T any](c chan T) {
+	select {
+	case <-c:
+	default:
+	}
+}
+
+// stopWaiting tells whoever waits for a commit or a pass that none will come: a
+// request that hangs would hold up the end of the server.
+func (p *pipeline) stopWaiting() {
+	p.live.Stop(errNotCounting)
+	p.worker.Stop(errNotCounting)
+}
+
+// mendAloneEvery is the least time between two repairs that nobody asked for: if one
+// did not last, a person has to look.
+const mendAloneEvery = 10 * time.Minute
+
+// mendAlone mends, while nothing is counted, what needs no person: rows, keys and
+// rejects that are on the log, windows whose rows are there. It reports whether
+// everything agrees then.
+func (p *pipeline) mendAlone(ctx context.Context, breach error) bool {
+	switch invariant.Of(breach) {
+	case invariant.LedgerEqualsRaw, invariant.KeysEqualRaw, invariant.RejectsEqualLedger, invariant.WindowsEqualRaw:
+	default:
+		return false
+	}
+	if !p.mendedAlone.IsZero() && time.Since(p.mendedAlone) < mendAloneEvery {
+		return false
+	}
+	p.mendedAlone = time.Now()
+	p.repairing.Lock()
+	defer p.repairing.Unlock()
+	done, err := p.repairer.Repair(ctx, rollup.VerifyOptions{}, false, nil)
+	if err != nil {
+		p.logger.Error().Err(err).Msg("it could not be mended")
+		return false
+	}
+	return done.Report.OK()
 }
 
 // catchUp holds the newest ranges against the ledger before anything is added to
@@ -116,14 +166,9 @@ var errNotCounting = fmt.Errorf("nothing is counted now: %w", schemas.ErrUnavail
 // pass by itself.
 func (p *pipeline) runStages(ctx context.Context, writer *ingest.Writer) error {
 	group, ctx := errgroup.WithContext(ctx)
-	// Who waits for a commit or a pass is told at once when none will come: a request
-	// that hangs would hold up the end of the server.
 	p.live.Stop(nil)
 	p.worker.Stop(nil)
-	stop := context.AfterFunc(ctx, func() {
-		p.live.Stop(errNotCounting)
-		p.worker.Stop(errNotCounting)
-	})
+	stop := context.AfterFunc(ctx, p.stopWaiting)
 	defer stop()
 	group.Go(func() error { return writer.Run(ctx) })
 	group.Go(func() error { return p.worker.Run(ctx) })
@@ -170,6 +215,7 @@ func (p *pipeline) openWarehouse(ctx context.Context) (err error) {
 	replayer := ingest.NewReplayer(ingest.ReplayerConfig{Shard: shard, Key: p.signing}, usageLog{log: p.log}, p.store, p.prices)
 	p.verifier = rollup.NewVerifier(rollup.VerifyConfig{
 		Shard: shard, Log: countedLog{p.log, p.signing}, Replay: replayer.Check, NotOnLog: ingest.ErrNotOnLog,
+		BehindMax: p.cfg.behindMax(),
 	}, p.db)
 	p.repairer = rollup.NewRepairer(rollup.RepairConfig{
 		Restore: replayer.Restore, NotOnLog: ingest.ErrNotOnLog, Rebuild: p.live.Rebuild, Monitor: p.monitor, Metrics: p.auditMetrics,
@@ -235,42 +281,82 @@ func (p *pipeline) addJobs() error {
 	)
 }
 
-// trim takes from the log what is old, counted, and held against the ledger.
+// trim takes from the log what is old, counted, and was held against the ledger as a
+// whole.
 func (p *pipeline) trim(ctx context.Context) (string, error) {
-	audited, _ := p.auditor.Position()
-	first, err := p.log.Trim(ctx, schemas.StreamUsage, p.cfg.LogAge, audited)
+	first, err := p.log.Trim(ctx, schemas.StreamUsage, p.cfg.LogAge, p.verified.Load())
 	if err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("the log begins at %d", first), nil
 }
 
-// auditAll holds everything against everything, mends what can be mended, and
-// stops the counting if that is not all.
+// auditAll holds everything against everything. What it finds stops the counting;
+// then it is mended, if it can be.
 func (p *pipeline) auditAll(ctx context.Context) (string, error) {
 	settings := errors.Join(p.log.CheckSettings(ctx), p.db.CheckSettings(ctx))
-	repair, err := p.repairer.Repair(ctx, rollup.VerifyOptions{Salt: uint64(time.Now().Unix())}, nil)
-	if err != nil {
-		return "", err
-	}
-	for i := range repair.Report.Checks {
-		err = errors.Join(err, repair.Report.Checks[i].Breach())
+	report, err := p.verifier.Verify(ctx, rollup.VerifyOptions{Salt: uint64(time.Now().Unix())}, nil)
+	for i := range report.Checks {
+		err = errors.Join(err, report.Checks[i].Breach())
 	}
 	if settings != nil && !errors.Is(settings, schemas.ErrUnavailable) {
 		err = errors.Join(err, invariant.Broken(invariant.SettingsHold, "%v", settings))
 	}
+	if invariant.Of(err) != "" {
+		p.halt(err)
+	}
 	if err != nil {
-		select {
-		case p.breach <- err:
-		default: // one is enough
-		}
 		return "", err
 	}
-	p.monitor.Held(invariant.SettingsHold)
-	p.monitor.Held(invariant.WindowsEqualRaw)
-	p.monitor.Held(invariant.ReplayIsEqual)
-	p.monitor.Held(invariant.FilesAreWhole)
-	return fmt.Sprintf("%d checks hold, %d repairs", len(repair.Report.Checks), len(repair.Done)), nil
+	p.verified.Store(report.To)
+	for _, name := range []invariant.Name{invariant.SettingsHold, invariant.WindowsEqualRaw, invariant.ReplayIsEqual, invariant.FilesAreWhole} {
+		p.monitor.Held(name)
+	}
+	return fmt.Sprintf("%d checks hold", len(report.Checks)), nil
+}
+
+// halt stops the counting for a breach that was found beside the stages.
+func (p *pipeline) halt(breach error) {
+	select {
+	case p.breach <- breach:
+	default: // one is enough
+	}
+}
+
+// repair holds everything against everything and mends what is broken. Nothing is
+// counted meanwhile; if all is well then, the counting goes on.
+func (p *pipeline) repair(ctx context.Context, opts rollup.VerifyOptions) (rollup.Repair, error) {
+	report, err := p.verifier.Verify(ctx, opts, nil)
+	if err != nil || report.OK() && p.monitor.Halted() == nil {
+		return rollup.Repair{Report: report}, err
+	}
+	const lookEvery = 20 * time.Millisecond
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for p.monitor.Halted() == nil {
+		breach := errors.New("a repair was asked for")
+		for i := range report.Checks {
+			breach = errors.Join(breach, report.Checks[i].Breach())
+		}
+		p.halt(breach)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return rollup.Repair{Report: report}, ctx.Err()
+		}
+	}
+	p.repairing.Lock()
+	defer p.repairing.Unlock()
+	// An engine of our own has no replicas that a part would be taken from too, and
+	// nobody else who counts into it.
+	done, err := p.repairer.Repair(ctx, opts, p.cfg.ClickHouseURL == "", nil)
+	if err == nil && done.Report.OK() {
+		select {
+		case p.mended <- struct{}{}:
+		default:
+		}
+	}
+	return done, err
 }
 
 // counting says that the counting is halted, and by what; where, is for the

@@ -60,18 +60,6 @@ func (p *pipeline) stages() (*api.Stages, error) {
 	}, nil
 }
 
-// repair mends what is broken and, if all is well then, lets the counting go on.
-func (p *pipeline) repair(ctx context.Context, opts rollup.VerifyOptions) (rollup.Repair, error) {
-	done, err := p.repairer.Repair(ctx, opts, nil)
-	if err == nil && done.Report.OK() && p.monitor.Halted() != nil {
-		select {
-		case p.mended <- struct{}{}:
-		default:
-		}
-	}
-	return done, err
-}
-
 // verifyWait is how long a verify waits for windows that are behind.
 const verifyWait = 20 * time.Second
 

@@ -79,6 +79,12 @@ type pipeline struct {
 	monitor *invariant.Monitor
 	breach  chan error    // a breach that a job found; holds one
 	mended  chan struct{} // a repair left nothing to find; holds one
+	// repairing is held by a repair: one at a time.
+	repairing sync.Mutex
+	// mendedAlone is when a repair was last made that nobody asked for; of count.
+	mendedAlone time.Time
+	// verified is up to where the ledger was held against everything in this process.
+	verified atomic.Uint64
 	// signing is the key of envelopes.
 	signing []byte
 	// known is closed once the registry is read, or will not be any more.

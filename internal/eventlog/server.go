@@ -114,6 +114,9 @@ func (b *broker) assertSync() error {
 	if err != nil {
 		return fmt.Errorf("read server settings: %w", err)
 	}
+	if info.Disabled {
+		return fmt.Errorf("read server settings: %w: the store is down", schemas.ErrUnavailable)
+	}
 	if !info.Config.SyncAlways {
 		return fmt.Errorf("%w: sync_always is off; acknowledged messages would not be on disk", ErrSetting)
 	}

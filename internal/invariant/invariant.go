@@ -29,6 +29,9 @@ const (
 	LedgerEqualsRaw Name = "ledger_equals_raw"
 	// KeysEqualRaw: every accepted event has its identity taken, every void one more.
 	KeysEqualRaw Name = "keys_equal_raw"
+	// RejectsEqualLedger: of every range, as many conflicts and quarantined events are
+	// kept as the ledger says.
+	RejectsEqualLedger Name = "rejects_equal_ledger"
 	// FilesAreWhole: the engine can read every file of its tables as it was written.
 	FilesAreWhole Name = "files_are_whole"
 	// ReplayIsEqual: a range of the past that is judged again gets the same
@@ -49,7 +52,7 @@ const (
 // Names returns all invariants in the order of the data.
 func Names() []Name {
 	return []Name{LogCoversLedger, LogHasNoGap, VerdictsAddUp, LedgerIsContiguous, LedgerEqualsRaw, KeysEqualRaw,
-		FilesAreWhole, ReplayIsEqual, PositionGrows, WindowsEqualRaw, SettingsHold, ClockGoesOn}
+		RejectsEqualLedger, FilesAreWhole, ReplayIsEqual, PositionGrows, WindowsEqualRaw, SettingsHold, ClockGoesOn}
 }
 
 // A Violation is a breach of an invariant. Each is its own identity for

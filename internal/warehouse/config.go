@@ -36,6 +36,9 @@ type Config struct {
 	// half of the embedded engine's, so that one query cannot stop the inserts;
 	// external: what the server says.
 	QueryMemoryMaxBytes int64
+	// InsertMax bounds one Insert. Default 1 min: twenty files at two seconds an fsync,
+	// and a caller that waits for ever counts nothing.
+	InsertMax time.Duration
 	// InsertRowsMax bounds a block of Insert. Default 1,000,000: the server takes
 	// a block up to there as one part, which is what makes it atomic.
 	InsertRowsMax int
@@ -127,6 +130,7 @@ func (c *Config) complete() (*url.URL, error) {
 	setDefault(&c.ConnsMax, defaultConns)
 	setDefault(&c.DialMax, defaultDial)
 	setDefault(&c.QueryMax, defaultQuery)
+	setDefault(&c.InsertMax, time.Minute)
 	setDefault(&c.InsertRowsMax, defaultInsertRows)
 	c.Engine.complete()
 	if u == nil {

@@ -43,6 +43,9 @@ func (db *DB) Insert(ctx context.Context, table string, cols ...Column) error {
 	if err != nil {
 		return err
 	}
+	// An insert that hangs may be applied yet; its repeat is the same rows.
+	ctx, cancel := context.WithTimeout(ctx, db.cfg.InsertMax)
+	defer cancel()
 	if db.blocks != nil {
 		err = db.blocks.send(ctx, statement, cols)
 	} else {

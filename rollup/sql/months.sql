@@ -78,7 +78,7 @@ FROM
                 ARRAY JOIN dirty_tenants AS t, dirty_hours AS h
                 WHERE shard = {shard:UInt32}
                     AND from_seq > {after:UInt64}
-                    AND from_seq <= {position:UInt64}
+                    AND from_seq <= {named_upto:UInt64}
                     AND h >= toDateTime({from_s:Int64}, 'UTC')
                     AND h < toDateTime({to_s:Int64}, 'UTC')
                     AND (t, toDateTime(toStartOfMonth(h), 'UTC'))
