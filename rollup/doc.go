@@ -24,7 +24,9 @@
 //
 // [Worker] makes the passes. [Jobs] runs everything that has a schedule, one at
 // a time across nodes, and shows what ran and what comes next. [Verifier] proves
-// that log, ledger, events and windows agree, or says where not.
+// that log, ledger, events, identities, rejects and windows agree, or says where not;
+// [Repairer] mends what it finds, each thing from what it was made of; [Auditor] does
+// both for each range soon after its commit.
 //
 // # When things fail
 //

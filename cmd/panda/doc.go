@@ -13,7 +13,9 @@
 //
 // Failure story: the log is opened first, and with it events are acknowledged;
 // the warehouse is opened behind it. If it does not open, the program ends and
-// says why, and what was acknowledged waits on the log. On a signal the doors
+// says why, and what was acknowledged waits on the log. If an invariant turns out to
+// be broken the counting halts (counting.go) and the doors stay open, until it is
+// mended. On a signal the doors
 // close, what runs is finished, and the program ends; a second signal ends it at
 // once, which costs nothing but the time to read the last range again.
 package main

@@ -36,8 +36,9 @@ func pointsAll(crash bool) (n int) {
 }
 
 func hit(m map[string]int64) (n int) {
-	for _, v := range m {
-		if v > 0 {
+	for name, v := range m {
+		// The simulation has rare paths of its own, which are no points.
+		if _, known := failpoint.Lookup(failpoint.Point(name)); known && v > 0 {
 			n++
 		}
 	}
