@@ -256,5 +256,7 @@ func (a *Arena) EndWell(ctx context.Context, checkMax time.Duration) error {
 	return errors.Join(a.Round.Judge(v), err)
 }
 
-// checkMax is how long a check of a usual round may take.
-const checkMax = 2 * time.Minute
+// checkMax is how long a check of a usual round may take, with what is still to be
+// counted: a writer that was kept from its work for minutes has millions of events
+// before it, and looks up each that is taken back.
+const checkMax = 6 * time.Minute
