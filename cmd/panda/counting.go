@@ -113,11 +113,14 @@ func (p *pipeline) stopWaiting() {
 const mendAloneEvery = 10 * time.Minute
 
 // mendAlone mends, while nothing is counted, what needs no person: rows, keys and
-// rejects that are on the log, windows whose rows are there. It reports whether
+// rejects that are on the log, windows whose rows are there, and damaged files while
+// the log still has everything. It reports whether
 // everything agrees then.
 func (p *pipeline) mendAlone(ctx context.Context, breach error) bool {
 	switch invariant.Of(breach) {
 	case invariant.LedgerEqualsRaw, invariant.KeysEqualRaw, invariant.RejectsEqualLedger, invariant.WindowsEqualRaw:
+	case invariant.FilesAreWhole:
+		// It may be a part that an insert on a failing disk left for a moment.
 	default:
 		return false
 	}
@@ -127,12 +130,19 @@ func (p *pipeline) mendAlone(ctx context.Context, breach error) bool {
 	p.mendedAlone = time.Now()
 	p.repairing.Lock()
 	defer p.repairing.Unlock()
-	done, err := p.repairer.Repair(ctx, rollup.VerifyOptions{}, false, nil)
+	done, err := p.repairer.Repair(ctx, rollup.VerifyOptions{}, p.restorable(ctx), nil)
 	if err != nil {
 		p.logger.Error().Err(err).Msg("it could not be mended")
 		return false
 	}
 	return done.Report.OK()
+}
+
+// restorable reports whether everything that was ever counted is still on the log,
+// and the engine is our own: then a part may be taken out without a person.
+func (p *pipeline) restorable(ctx context.Context) bool {
+	state, err := p.log.State(ctx, schemas.StreamUsage)
+	return err == nil && state.First <= 1 && p.cfg.ClickHouseURL == ""
 }
 
 // catchUp holds the newest ranges against the ledger before anything is added to

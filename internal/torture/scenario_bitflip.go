@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/agentik-os/panda/internal/failpoint"
 	"github.com/agentik-os/panda/internal/faultfs"
 )
 
@@ -50,11 +51,21 @@ func bitFlip(ctx context.Context, r *Round) error {
 	}
 	// What is made from the log is mended from it, and nothing is wrong then.
 	for _, f := range []struct{ table, fault string }{{"usage_raw", faultFlipRaw}, {"usage_keys", faultFlipKeys}} {
+		before, err := r.Hits()
+		if err != nil {
+			return err
+		}
 		lines, err := d.flipTable(ctx, f.table, f.fault)
 		if err != nil {
 			return err
 		}
-		if !bytes.Contains(lines, []byte(`"repaired"`)) {
+		// The server mends by itself what its log still has, maybe before it is asked.
+		after, err := r.Hits()
+		if err != nil {
+			return err
+		}
+		alone := after[string(failpoint.RangeRestored)] > before[string(failpoint.RangeRestored)]
+		if !alone && !bytes.Contains(lines, []byte(`"repaired"`)) {
 			return fmt.Errorf("%w: %s: verify --repair found nothing to mend: %s", ErrFound, f.fault, lines)
 		}
 		if err := d.EndWell(ctx, checkMax); err != nil {
@@ -82,10 +93,17 @@ func (d *diskArena) flipTable(ctx context.Context, table, fault string) ([]byte,
 	if err != nil {
 		return nil, err
 	}
+	dir, err := d.tableDir(table)
+	if err != nil {
+		return nil, err
+	}
+	part, err := newestPart(dir)
+	if err != nil {
+		return nil, err
+	}
 	return d.flip(ctx, func(path string) bool {
 		below, ok := strings.CutPrefix(path, dirs[table]+"/")
-		return ok && strings.HasSuffix(path, ".bin") && strings.Count(below, "/") == 1 && !strings.HasPrefix(below, "tmp") &&
-			!strings.HasPrefix(below, "detached")
+		return ok && strings.HasSuffix(path, ".bin") && strings.HasPrefix(below, part+"/")
 	}, fault)
 }
 

@@ -41,6 +41,9 @@ func diskErrors(ctx context.Context, r *Round) error {
 	if err != nil {
 		return err
 	}
+	// A part that a full or failing disk cut short may be met before it is set aside.
+	r.MayHalt()
+	r.MayRestore()
 	d.Load(ctx)
 	column := func(path string) bool { return inParts(path) && strings.HasSuffix(path, ".bin") }
 	faults := []struct {
@@ -107,6 +110,9 @@ func slowDisk(ctx context.Context, r *Round) error {
 	if err := d.Panda.WaitReady(ctx); err != nil {
 		return err
 	}
+	// A part that a full or failing disk cut short may be met before it is set aside.
+	r.MayHalt()
+	r.MayRestore()
 	d.Load(ctx)
 	slowFor := 40 * time.Second
 	if r.Short {
@@ -153,6 +159,9 @@ func fullDisk(ctx context.Context, r *Round) error {
 	if err := d.Panda.WaitReady(ctx); err != nil {
 		return err
 	}
+	// A part that a full or failing disk cut short may be met before it is set aside.
+	r.MayHalt()
+	r.MayRestore()
 	d.Load(ctx)
 	times := 3
 	if r.Short {

@@ -120,20 +120,23 @@ func (d *diskArena) losePart(ctx context.Context, table string) error {
 	return nil
 }
 
-// newestPart returns the part with the greatest block number.
+// newestPart returns the part with the greatest block number, and of several the one
+// that was merged last: the others are covered by it and read no more.
 func newestPart(dir string) (string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return "", err
 	}
-	newest, name := -1, ""
+	newest, highest, name := -1, -1, ""
 	for _, e := range entries {
 		words := strings.Split(e.Name(), "_")
 		if !e.IsDir() || len(words) != 4 {
 			continue
 		}
-		if n, err := strconv.Atoi(words[2]); err == nil && n > newest {
-			newest, name = n, e.Name()
+		n, err := strconv.Atoi(words[2])
+		level, err2 := strconv.Atoi(words[3])
+		if err == nil && err2 == nil && (n > newest || n == newest && level > highest) {
+			newest, highest, name = n, level, e.Name()
 		}
 	}
 	if name == "" {
