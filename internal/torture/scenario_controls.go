@@ -117,6 +117,7 @@ func (r *Round) catch(ctx context.Context, m *Mutant, c *Control, module, overla
 		c.Events, c.Lost, c.Doubled, c.Wrong = f.Acked, f.Lost, f.Doubled, f.Wrong
 		c.Caught = map[string]bool{"lost": c.Lost > 0, "doubled": c.Doubled > 0}[c.Expect] || c.Expect == "wrong" && c.Lost+c.Doubled+c.Wrong > 0
 		for _, failure := range inner.Failures() {
+			c.Detail = failure.Error
 			if len(failure.Found) > 0 {
 				c.Detail = failure.Found[0]
 			}
