@@ -247,7 +247,20 @@ func (a *Arena) End(ctx context.Context, checkMax time.Duration) (*Verdict, erro
 			return &Verdict{}, err
 		}
 	}
-	return check(ctx, a.Panda, func(step string) { a.Round.At("%s", step) }, a.Tenants)
+	// Counting that halts meanwhile would be waited for until the end.
+	checking, halted := context.WithCancelCause(ctx)
+	defer halted(nil)
+	go func() {
+		if err := a.watch(checking); err != nil {
+			halted(err)
+		}
+	}()
+	v, err := check(checking, a.Panda, func(step string) { a.Round.At("%s", step) }, a.Tenants)
+	if why := context.Cause(checking); err != nil && errors.Is(why, ErrFound) {
+		a.Round.Found(why)
+		err = why
+	}
+	return v, err
 }
 
 // EndWell is End for a round in which nothing may be wrong.

@@ -17,10 +17,11 @@ import (
 
 // The faults of power.
 const (
-	faultPowerCut = "power cut (what no fsync wrote is lost, pages torn)"
-	faultPartGone = "committed part removed (a disk that lied)"
-	faultAtRename = "engine killed at the rename of a part"
-	faultAtFsync  = "server killed in an fsync of the log, then power cut"
+	faultPowerCut    = "power cut (what no fsync wrote is lost, pages torn)"
+	faultPartGone    = "committed part removed (a disk that lied)"
+	faultAtRename    = "engine killed at the rename of a part"
+	faultAfterRename = "engine killed after the rename of a part, before its answer"
+	faultAtFsync     = "server killed in an fsync of the log, then power cut"
 )
 
 // PowerCut takes the power away under load, again and again, and once a part of the
@@ -186,8 +187,8 @@ func powerCutControl(ctx context.Context, r *Round) error {
 // KillAtRename kills the engine exactly before, or after, a part gets its name.
 func KillAtRename() Scenario {
 	return Scenario{
-		Name: "kill-at-rename", About: "the engine killed exactly at the rename of a new part, per table and partition (K9, K10)",
-		Faults: []string{faultAtRename}, Needs: needsDisk, Run: killAtRename,
+		Name: "kill-at-rename", About: "the engine killed exactly before a new part gets its name, per table and partition, and after the ledger's got it (K9, K10)",
+		Faults: []string{faultAtRename, faultAfterRename}, Needs: needsDisk, Run: killAtRename,
 	}
 }
 
@@ -209,19 +210,18 @@ func killAtRename(ctx context.Context, r *Round) error {
 	if r.Short {
 		rounds = 1
 	}
-	names := []string{"usage_raw", "usage_keys", "ledger"}
+	spots := []renameSpot{{table: "usage_raw"}, {table: "usage_keys"}, {table: "ledger", nth: 1}, {table: "ledger", nth: 1, named: true}}
 	for i := range rounds {
-		r.Rng.Shuffle(len(names), func(i, k int) { names[i], names[k] = names[k], names[i] })
-		for _, table := range names {
-			// Rows go into a part per month: the n-th part of an insert has a name, those
-			// after it have not.
-			nth := int64(1 + r.Rng.IntN(4))
-			if table == "ledger" {
-				nth = 1
+		r.Rng.Shuffle(len(spots), func(i, k int) { spots[i], spots[k] = spots[k], spots[i] })
+		for _, spot := range spots {
+			if spot.nth == 0 {
+				// Rows go into a part per month: the n-th part of an insert has a name, those
+				// after it have not.
+				spot.nth = int64(1 + r.Rng.IntN(4))
 			}
-			r.At("round %d of %d: %s, part %d", i+1, rounds, table, nth)
-			if err := d.killAtRename(ctx, tables, table, nth); err != nil {
-				return fmt.Errorf("%s, part %d: %w", table, nth, err)
+			r.At("round %d of %d: %s", i+1, rounds, spot)
+			if err := d.killAtRename(ctx, tables, spot); err != nil {
+				return fmt.Errorf("%s: %w", spot, err)
 			}
 		}
 	}
@@ -231,21 +231,54 @@ func killAtRename(ctx context.Context, r *Round) error {
 	return d.EndWell(ctx, checkMax)
 }
 
-// killAtRename kills the engine when the n-th part of a table from now is about to get
-// its name, and waits for another engine.
-func (d *diskArena) killAtRename(ctx context.Context, tables map[string]string, table string, nth int64) error {
+// A renameSpot is where an engine is killed: when the n-th part of a table from now is
+// about to get its name, or, named, when it has got it and the insert is not answered.
+// A part of the ledger that has its name is a commit that nobody was told of.
+type renameSpot struct {
+	table string
+	nth   int64
+	named bool
+}
+
+func (s renameSpot) String() string {
+	if s.named {
+		return fmt.Sprintf("%s, after part %d", s.table, s.nth)
+	}
+	return fmt.Sprintf("%s, part %d", s.table, s.nth)
+}
+
+func (s renameSpot) fault() string {
+	if s.named {
+		return faultAfterRename
+	}
+	return faultAtRename
+}
+
+// killAtRename kills the engine at a spot and waits for another engine.
+func (d *diskArena) killAtRename(ctx context.Context, tables map[string]string, spot renameSpot) error {
 	engine, err := d.Panda.WaitEngine(ctx, 0)
 	if err != nil {
 		return d.reason(err)
 	}
 	var seen atomic.Int64
+	var dead atomic.Bool
 	died := make(chan struct{})
 	d.disk.OnOp(func(op faultfs.Op) syscall.Errno {
-		if op.Kind != faultfs.Rename || !inParts(op.Path) || d.tableOf(op.Path, tables) != table || seen.Add(1) != nth {
+		switch {
+		case op.Kind == faultfs.Rename && inParts(op.Path) && d.tableOf(op.Path, tables) == spot.table:
+			if seen.Add(1) != spot.nth || spot.named {
+				return 0
+			}
+		case op.Kind == faultfs.SyncDir && op.Path == tables[spot.table] && spot.named && seen.Load() >= spot.nth:
+			// What an insert does last is to make the names of its parts durable.
+		default:
+			return 0
+		}
+		if !dead.CompareAndSwap(false, true) {
 			return 0
 		}
 		_ = syscall.Kill(engine, syscall.SIGKILL)
-		<-op.Done // it is dying: the rename is not made
+		<-op.Done // it is dying: the operation is not made
 		close(died)
 		return syscall.EIO
 	})
@@ -258,8 +291,8 @@ func (d *diskArena) killAtRename(ctx context.Context, tables map[string]string, 
 		return fmt.Errorf("no part was renamed: %w", ctx.Err())
 	}
 	d.disk.OnOp(nil)
-	d.Round.Killed(faultAtRename)
-	return d.engineBack(ctx, engine, time.Now(), faultAtRename)
+	d.Round.Killed(spot.fault())
+	return d.engineBack(ctx, engine, time.Now(), spot.fault())
 }
 
 // KillInFsync kills the server while the log is being fsynced, and then cuts the power

@@ -84,6 +84,7 @@ const (
 	codeUnknownSetting  = 115
 	codeAborted         = 236
 	codeTooLarge        = 396 // TOO_MANY_ROWS_OR_BYTES
+	codeTimeout         = 159 // TIMEOUT_EXCEEDED
 	codeAuthFailed      = 516
 	codeNotImplemented  = 48
 	codeStdException    = 1001

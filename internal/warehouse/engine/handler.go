@@ -24,6 +24,7 @@ type handler struct {
 	readonly bool
 	nextID   *atomic.Uint64
 	pinger   *pinger
+	turns    *turns
 }
 
 // chunkMax bounds one block of a streamed result; the engine cuts them at 65,409
@@ -58,7 +59,11 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // servePing answers from the engine, not only from this process: a hang inside
 // the library must be seen by the parent's watchdog.
 func (h *handler) servePing(w http.ResponseWriter) {
-	if err := h.pinger.ping(); err != nil {
+	err := h.pinger.ping()
+	if table := h.turns.stuck(time.Now().Add(-insertMax)); err == nil && table != "" {
+		err = exceptionf(codeTimeout, "TIMEOUT_EXCEEDED", "an insert into %s has not ended for %s", table, insertMax)
+	}
+	if err != nil {
 		writeException(w, http.StatusServiceUnavailable, err)
 		return
 	}
@@ -74,6 +79,8 @@ type statement struct {
 	spoils  bool
 	infile  int // memfd with an INSERT's data, or -1
 	reading bool
+
+	database, table string // of an INSERT, "" if it is into a function
 }
 
 func (h *handler) serveQuery(w http.ResponseWriter, r *http.Request, req *request) error {
@@ -85,6 +92,16 @@ func (h *handler) serveQuery(w http.ResponseWriter, r *http.Request, req *reques
 		return err
 	}
 	defer st.closeData()
+	if st.kind == "INSERT" {
+		if st.database, st.table = insertTarget(st.sql); st.table != "" {
+			st.database = firstOf(st.database, st.session.database, h.cfg.Database)
+			done, err := h.turns.take(r.Context(), st.database, st.table)
+			if err != nil {
+				return err
+			}
+			defer done()
+		}
+	}
 	c, err := h.pool.acquire(r.Context(), req.session)
 	if err != nil {
 		return err

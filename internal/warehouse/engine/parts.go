@@ -35,8 +35,7 @@ func (h *handler) settle(c *conn, st *statement, since time.Time) error {
 	if st.kind != "INSERT" {
 		return syncTree(h.cfg.DataDir)
 	}
-	database, table := insertTarget(st.sql)
-	database = firstOf(database, st.session.database, h.cfg.Database)
+	database, table := st.database, st.table
 	if table == "" {
 		return nil // a function, such as a file: nothing of ours
 	}

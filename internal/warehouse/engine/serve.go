@@ -91,7 +91,7 @@ func newServer(cfg *Config) (*server, error) {
 		return nil, fmt.Errorf("create database: %w", err)
 	}
 	common := handler{pool: p, cfg: cfg, log: cfg.Logger, nextID: new(atomic.Uint64),
-		killer: &killer{conn: control, log: cfg.Logger}, pinger: &pinger{conn: ping}}
+		killer: &killer{conn: control, log: cfg.Logger}, pinger: &pinger{conn: ping}, turns: &turns{}}
 	s := &server{cfg: cfg}
 	if err := s.open(common); err != nil {
 		s.closeListeners()
