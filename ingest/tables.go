@@ -151,24 +151,36 @@ func (t *Tables) Known(ctx context.Context, keys []Key, upTo uint64) (map[Key]Ke
 	return found, nil
 }
 
-// Accepted implements Store. A look costs what the tenant has, hardly more for many
-// events than for one, so the voids of a range go together.
+// Accepted implements Store. The keys say where on the log each event came in, and
+// with that the rows are found in the few granules that hold that place, not by
+// reading every identity that the tenant has.
 func (t *Tables) Accepted(ctx context.Context, refs []TenantRef, upTo uint64) ([]schemas.Accepted, error) {
+	keys := make([]Key, len(refs))
+	for i, ref := range refs {
+		keys[i] = KeyOf(ref.Tenant, ref.Source, ref.ID)
+	}
+	known, err := t.Known(ctx, keys, upTo)
+	if err != nil {
+		return nil, err
+	}
 	byTenant := map[string][]TenantRef{}
-	for _, ref := range refs {
-		byTenant[ref.Tenant] = append(byTenant[ref.Tenant], ref)
+	for i, ref := range refs {
+		if _, ok := known[keys[i]]; ok {
+			byTenant[ref.Tenant] = append(byTenant[ref.Tenant], ref)
+		}
 	}
 	var found []schemas.Accepted
 	for _, tenant := range sortedNames(byTenant) {
 		for part := range slices.Chunk(byTenant[tenant], lookupVoidsMax) {
-			sources, ids := make([]string, len(part)), make([]string, len(part))
+			sources, ids, seqs := make([]string, len(part)), make([]string, len(part)), make([]uint64, len(part))
 			for i, ref := range part {
-				sources[i], ids[i] = ref.Source, ref.ID
+				sources[i], ids[i], seqs[i] = ref.Source, ref.ID, known[KeyOf(tenant, ref.Source, ref.ID)].Seq
 			}
 			rows, err := t.db.Query(ctx, statement("accepted"),
 				warehouse.Param{Name: "tenant", Value: tenant},
 				warehouse.Param{Name: "sources", Value: sources},
 				warehouse.Param{Name: "ids", Value: ids},
+				warehouse.Param{Name: "seqs", Value: seqs},
 				warehouse.Param{Name: "up_to", Value: upTo})
 			if err != nil {
 				return nil, err

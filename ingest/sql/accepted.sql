@@ -1,5 +1,6 @@
--- The accepted rows of events of a tenant, for the voids that take them back. One
--- look at the tenant's identities finds all of them.
+-- The accepted rows of events of a tenant, for the voids that take them back. Their
+-- places on the log lead to the granules that hold them. All copies of a row have one
+-- place, so the index does not hide the row that FINAL keeps.
 SELECT
     source,
     event_id,
@@ -48,4 +49,6 @@ WHERE tenant = {tenant:String}
         SELECT named.1, named.2
         FROM (SELECT arrayJoin(arrayZip({sources:Array(String)}, {ids:Array(String)})) AS named)
     )
+    AND bitNot(rank) IN (SELECT arrayJoin({seqs:Array(UInt64)}))
     AND seq <= {up_to:UInt64}
+SETTINGS use_skip_indexes = 1, use_skip_indexes_if_final = 1
