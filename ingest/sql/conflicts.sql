@@ -1,5 +1,6 @@
 -- Events that came with a taken id and other content, newest first, after a place
 -- in that order.
+-- all tenants: a key of the platform may list everybody's; a tenant's key always names itself.
 SELECT
     tenant,
     seq,

@@ -28,7 +28,8 @@ type DB struct {
 	httpMu   sync.Mutex        // guards http
 	http     []*http.Transport // the transports under all of these, to drop their idle connections
 	closed   atomic.Bool
-	borrowed bool // child belongs to another DB, see ForDatabase
+	borrowed bool  // child belongs to another DB, see ForDatabase
+	runs     *Runs // nil when nobody wants to know
 }
 
 // Open opens the warehouse: it starts the embedded engine if there is no URL,
@@ -109,7 +110,7 @@ func (db *DB) open(u *url.URL, database string, settings clickhouse.Settings) (c
 	opt.ClientInfo.Products = append(opt.ClientInfo.Products, struct{ Name, Version string }{"panda", ""})
 	if opt.Protocol == clickhouse.HTTP {
 		transport := db.transport(u == nil, opt.TLS)
-		opt.TransportFunc = func(*http.Transport) (http.RoundTripper, error) { return transport, nil }
+		opt.TransportFunc = func(*http.Transport) (http.RoundTripper, error) { return listening{transport}, nil }
 	}
 	conn, err := clickhouse.Open(opt)
 	if err != nil {
@@ -186,12 +187,16 @@ func (db *DB) ForDatabase(ctx context.Context, name string) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", schemas.ErrInvalid, err)
 	}
-	other := &DB{cfg: cfg, child: db.child, borrowed: true}
+	other := &DB{cfg: cfg, child: db.child, borrowed: true, runs: db.runs}
 	if err := other.connect(ctx, u); err != nil {
 		return nil, errors.Join(err, other.Close())
 	}
 	return other, nil
 }
+
+// Observe tells runs every statement of Query and Exec from now on, and those of
+// databases that ForDatabase opens later. Call it before others use db.
+func (db *DB) Observe(runs *Runs) { db.runs = runs }
 
 // Database is the database the tables are in.
 func (db *DB) Database() string { return db.cfg.Database }
@@ -205,7 +210,10 @@ func (db *DB) Exec(ctx context.Context, sql string, args ...Param) error {
 	if err != nil {
 		return err
 	}
-	return classify(db.write.Exec(ctx, sql))
+	ctx, run := db.runs.begin(ctx, sql, args)
+	err = classify(db.write.Exec(ctx, sql))
+	run.end(err)
+	return err
 }
 
 // Query runs a reading statement. It cannot write, whatever the statement says.
@@ -218,11 +226,14 @@ func (db *DB) Query(ctx context.Context, sql string, args ...Param) (*Rows, erro
 	if err != nil {
 		return nil, err
 	}
+	ctx, run := db.runs.begin(ctx, sql, args)
 	rows, err := db.read.Query(ctx, sql)
 	if err != nil {
-		return nil, classify(err)
+		err = classify(err)
+		run.end(err)
+		return nil, err
 	}
-	return &Rows{rows: rows}, nil
+	return &Rows{rows: rows, run: run}, nil
 }
 
 // QueryRow runs a query of one row. Its error comes from Scan; without a row it

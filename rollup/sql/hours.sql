@@ -11,6 +11,7 @@
 -- A combination whose sums are all zero is left out; an hour without any still
 -- gets its row, which replaces the one before. arraySort makes the row a
 -- function of the events alone.
+-- all tenants: a batch recomputes the windows of many tenants, each from its own events.
 INSERT INTO rollup
 (
     tenant, grain, window, gen, computed_at, calls, unpriced, tokens, cost,

@@ -1,4 +1,5 @@
 -- The months that hold events or windows.
+-- all tenants: verify holds everything against everything.
 SELECT DISTINCT month_s
 FROM
 (

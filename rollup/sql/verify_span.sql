@@ -1,4 +1,5 @@
 -- How many ranges a span of the ledger has.
+-- all tenants: verify holds everything against everything.
 SELECT
     count() AS ranges,
     max(to_seq) AS newest
