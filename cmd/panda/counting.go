@@ -218,6 +218,7 @@ func (p *pipeline) openWarehouse(ctx context.Context) (err error) {
 	if err := p.db.Migrate(ctx, schemas.Migrations()); err != nil {
 		return err
 	}
+	p.db.Observe(p.runs)
 	p.store = ingest.NewTables(p.db)
 	p.live = aggregate.NewLive(aggregate.LiveConfig{Shard: shard}, aggregate.NewLiveTables(p.db))
 	p.worker = rollup.New(rollup.Config{Shard: shard, Log: p.logger.With().Str("part", "rollup").Logger()}, rollup.NewTables(p.db))

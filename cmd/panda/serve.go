@@ -22,6 +22,7 @@ import (
 	"github.com/agentik-os/panda/internal/httpapi"
 	"github.com/agentik-os/panda/internal/invariant"
 	"github.com/agentik-os/panda/internal/pricelist"
+	"github.com/agentik-os/panda/internal/statement"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/internal/warehouse"
 	"github.com/agentik-os/panda/internal/warehouse/engine"
@@ -65,7 +66,10 @@ type pipeline struct {
 	adminKey auth.Secret
 	lag      *lagMonitor
 
-	db     *warehouse.DB
+	db         *warehouse.DB
+	statements *statement.Catalog
+	// runs outlives a warehouse that had to be opened again.
+	runs   *warehouse.Runs
 	store  *ingest.Tables
 	live   *aggregate.Live
 	reader *aggregate.Reader
@@ -120,6 +124,10 @@ func startPipeline(ctx context.Context, cfg Config, logger zerolog.Logger) (_ *p
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
 	p := &pipeline{cfg: cfg, logger: logger, metrics: prometheus.NewRegistry(), ended: make(chan struct{}), known: make(chan struct{}), breach: make(chan error, 1), mended: make(chan struct{}, 1)}
+	if p.statements, err = statements(); err != nil {
+		return nil, err
+	}
+	p.runs = warehouse.NewRuns(warehouse.RunsConfig{Names: p.statements.Names()})
 	p.monitor, p.auditMetrics = invariant.NewMonitor(p.metrics), rollup.NewAuditMetrics(p.metrics)
 	p.writerMetrics = ingest.NewWriterMetrics(p.metrics)
 	p.openKnown = sync.OnceFunc(func() { close(p.known) })

@@ -12,8 +12,11 @@ import (
 	"github.com/agentik-os/panda/aggregate"
 	"github.com/agentik-os/panda/ingest"
 	"github.com/agentik-os/panda/internal/httpapi"
+	"github.com/agentik-os/panda/internal/onboarding"
 	"github.com/agentik-os/panda/internal/pricelist"
+	"github.com/agentik-os/panda/internal/statement"
 	"github.com/agentik-os/panda/internal/tenancy"
+	"github.com/agentik-os/panda/internal/warehouse"
 	"github.com/agentik-os/panda/rollup"
 	"github.com/agentik-os/panda/schemas"
 )
@@ -29,6 +32,9 @@ type Stages struct {
 	Verify func(ctx context.Context, opts rollup.VerifyOptions, repair bool) (rollup.Repair, error)
 	// Rollup makes the windows; here it says how far they are.
 	Rollup *rollup.Worker
+	// Statements is the SQL of the stages, Runs what of it, and what else, was run.
+	Statements *statement.Catalog
+	Runs       *warehouse.Runs
 }
 
 // API answers for a pipeline.
@@ -42,10 +48,15 @@ type API struct {
 	// Submit sends events of a tenant through the gateway's own path and returns
 	// when they are on the log. It is how a quarantined event is replayed.
 	Submit func(ctx context.Context, tenant string, events []schemas.Event) (seq uint64, err error)
+	// Calls returns how many API calls count against a tenant's present minute. Nil
+	// without a limit on calls: then nobody counts them.
+	Calls func(tenant string) int64
 	// Cursors makes and reads page cursors.
 	Cursors httpapi.Cursors
 	// Now is the clock that decides what "this month" is; time.Now.
 	Now func() time.Time
+
+	templates onboarding.Templates
 }
 
 // Register adds the routes to a server.
@@ -53,6 +64,7 @@ func (a *API) Register(s *httpapi.Server) {
 	if a.Now == nil {
 		a.Now = time.Now
 	}
+	a.templates = onboarding.Default()
 	read, admin := tenancy.PermissionRead, tenancy.PermissionAdmin
 	s.Handle("GET /v1/usage", read, a.usage)
 	s.Handle("GET /v1/usage/series", read, a.series)
@@ -68,6 +80,13 @@ func (a *API) Register(s *httpapi.Server) {
 	s.Handle("GET /v1/summary", read, a.summary)
 	s.Handle("GET /v1/jobs", read, a.jobs)
 	s.Handle("POST /v1/verify", admin, a.verify)
+	s.Handle("GET /v1/tenants/{tenant}/usage-levels", read, a.usageLevels)
+	s.Handle("GET /v1/templates", read, a.listTemplates)
+	s.Handle("POST /v1/tenants/{tenant}/provision", admin, a.provision)
+	s.Handle("DELETE /v1/tenants/{tenant}/sample-data", admin, a.removeSample)
+	s.Handle("GET /v1/debug/user-sessions/{user}", admin, a.userSessions)
+	s.Handle("GET /v1/debug/slow-queries", admin, a.slowQueries)
+	s.Handle("GET /v1/audit/queries", admin, a.auditQueries)
 }
 
 // tenant returns the one tenant a request is about.

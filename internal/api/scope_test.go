@@ -23,7 +23,8 @@ func TestAnotherTenantIsNotThere(t *testing.T) {
 	others := map[string]int{
 		"GET /v1/prices": 200, "GET /v1/prices/{provider}/{model...}": 200, "POST /v1/prices/import": 403,
 		"GET /v1/summary": 403, "GET /v1/jobs": 403, "POST /v1/verify": 403,
-		"GET /v1/tenants": 403, "POST /v1/tenants": 403,
+		"GET /v1/tenants": 403, "POST /v1/tenants": 403, "GET /v1/templates": 200,
+		"GET /v1/debug/user-sessions/{user}": 403, "GET /v1/debug/slow-queries": 403, "GET /v1/audit/queries": 403,
 	}
 	// What another tenant has, and what nobody has, where a path names a thing.
 	things := map[string][2]string{
