@@ -49,7 +49,8 @@ type newTenantRequest struct {
 
 // newTenant is `panda tenant`.
 func newTenant(a *app) *cobra.Command {
-	return group("tenant", "Create and list tenants", newTenantCreate(a), newTenantList(a), newTenantShow(a))
+	return group("tenant", "Create and list tenants", newTenantCreate(a), newTenantList(a), newTenantShow(a),
+		newTenantProvision(a))
 }
 
 func newTenantCreate(a *app) *cobra.Command {
