@@ -1,6 +1,6 @@
+-- all tenants: sums of the whole platform, for its operators; the route is theirs alone.
 -- What came in over a span of commit times, on the whole platform: the ledger
 -- does not split its counts by tenant.
--- all tenants: sums of the whole platform, for its operators; the route is theirs alone.
 SELECT
     toInt64(sum(l.messages)) AS messages,
     toInt64(sum(l.events)) AS events,

@@ -1,6 +1,6 @@
+-- all tenants: it reads a place in the log, which all tenants share.
 -- The end of the newest range that is committed, which is what live totals are
 -- rebuilt as of. Reads one row: the ledger is ordered by (shard, from_seq).
--- all tenants: it reads a place in the log, which all tenants share.
 SELECT
     to_seq,
     toUnixTimestamp64Milli(committed_at) AS committed_ms

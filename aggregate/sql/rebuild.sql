@@ -1,8 +1,8 @@
+-- all tenants: live totals count everybody's events; each lands in its own tenant's total.
 -- The live totals of all tenants as of a ledger position, in one pass over the
 -- kept months. The pass groups by day for the kept days and by month before
 -- them (day_s is 0 there), so that it reads every event once; the fold adds each
 -- sum to its month and, if there is one, to its day.
--- all tenants: live totals count everybody's events; each lands in its own tenant's total.
 SELECT
     tenant,
     toInt64(toUnixTimestamp(toDateTime(toStartOfMonth(time), 'UTC'))) AS month_s,

@@ -210,7 +210,7 @@ func (p *pipeline) openWarehouse(ctx context.Context) (err error) {
 			DataDir: filepath.Join(p.cfg.Data, "warehouse"), MemoryLimitBytes: p.cfg.EngineMemory,
 			Listen: p.cfg.EngineListen, Token: p.cfg.EngineToken,
 		},
-		Logger: p.logger.With().Str("part", "warehouse").Logger(),
+		Runs: p.runs, Logger: p.logger.With().Str("part", "warehouse").Logger(),
 	})
 	if err != nil {
 		return err
@@ -218,7 +218,6 @@ func (p *pipeline) openWarehouse(ctx context.Context) (err error) {
 	if err := p.db.Migrate(ctx, schemas.Migrations()); err != nil {
 		return err
 	}
-	p.db.Observe(p.runs)
 	p.store = ingest.NewTables(p.db)
 	p.live = aggregate.NewLive(aggregate.LiveConfig{Shard: shard}, aggregate.NewLiveTables(p.db))
 	p.worker = rollup.New(rollup.Config{Shard: shard, Log: p.logger.With().Str("part", "rollup").Logger()}, rollup.NewTables(p.db))

@@ -66,10 +66,7 @@ type pipeline struct {
 	adminKey auth.Secret
 	lag      *lagMonitor
 
-	db         *warehouse.DB
-	statements *statement.Catalog
-	// runs outlives a warehouse that had to be opened again.
-	runs   *warehouse.Runs
+	db     *warehouse.DB
 	store  *ingest.Tables
 	live   *aggregate.Live
 	reader *aggregate.Reader
@@ -94,6 +91,9 @@ type pipeline struct {
 	verified atomic.Uint64
 	// signing is the key of envelopes.
 	signing []byte
+	// statements is the SQL of the stages, runs what of it was run in this process.
+	statements *statement.Catalog
+	runs       *warehouse.Runs
 	// known is closed once the registry is read, or will not be any more.
 	known     chan struct{}
 	openKnown func()
@@ -124,10 +124,6 @@ func startPipeline(ctx context.Context, cfg Config, logger zerolog.Logger) (_ *p
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
 	p := &pipeline{cfg: cfg, logger: logger, metrics: prometheus.NewRegistry(), ended: make(chan struct{}), known: make(chan struct{}), breach: make(chan error, 1), mended: make(chan struct{}, 1)}
-	if p.statements, err = statements(); err != nil {
-		return nil, err
-	}
-	p.runs = warehouse.NewRuns(warehouse.RunsConfig{Names: p.statements.Names()})
 	p.monitor, p.auditMetrics = invariant.NewMonitor(p.metrics), rollup.NewAuditMetrics(p.metrics)
 	p.writerMetrics = ingest.NewWriterMetrics(p.metrics)
 	p.openKnown = sync.OnceFunc(func() { close(p.known) })
@@ -137,6 +133,9 @@ func startPipeline(ctx context.Context, cfg Config, logger zerolog.Logger) (_ *p
 			err = errors.Join(err, p.closeParts())
 		}
 	}()
+	if err := p.readStatements(); err != nil {
+		return nil, err
+	}
 	if err := p.openLog(ctx); err != nil {
 		return nil, err
 	}

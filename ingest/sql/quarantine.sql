@@ -1,5 +1,5 @@
--- Quarantined messages and events, newest first, after a place in that order.
 -- all tenants: a key of the platform may list everybody's; a tenant's key always names itself.
+-- Quarantined messages and events, newest first, after a place in that order.
 SELECT
     tenant,
     seq,

@@ -81,7 +81,7 @@ func Analyse(sql string, tables Tables) Analysis {
 // declaration begins the comment that says why all tenants are read.
 const declaration = "-- all tenants:"
 
-// reasonOf returns the declaration: from its line to the end of the comment.
+// reasonOf returns the declaration: its line, and those below that are indented.
 func reasonOf(sql string) string {
 	var parts []string
 	for line := range strings.Lines(sql) {
@@ -89,7 +89,7 @@ func reasonOf(sql string) string {
 		switch {
 		case strings.HasPrefix(line, declaration):
 			parts = []string{strings.TrimSpace(strings.TrimPrefix(line, declaration))}
-		case len(parts) > 0 && strings.HasPrefix(line, "--"):
+		case len(parts) > 0 && strings.HasPrefix(line, "--  "):
 			parts = append(parts, strings.TrimSpace(strings.TrimPrefix(line, "--")))
 		case len(parts) > 0:
 			return strings.Join(parts, " ")

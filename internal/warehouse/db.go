@@ -28,8 +28,7 @@ type DB struct {
 	httpMu   sync.Mutex        // guards http
 	http     []*http.Transport // the transports under all of these, to drop their idle connections
 	closed   atomic.Bool
-	borrowed bool  // child belongs to another DB, see ForDatabase
-	runs     *Runs // nil when nobody wants to know
+	borrowed bool // child belongs to another DB, see ForDatabase
 }
 
 // Open opens the warehouse: it starts the embedded engine if there is no URL,
@@ -187,16 +186,12 @@ func (db *DB) ForDatabase(ctx context.Context, name string) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", schemas.ErrInvalid, err)
 	}
-	other := &DB{cfg: cfg, child: db.child, borrowed: true, runs: db.runs}
+	other := &DB{cfg: cfg, child: db.child, borrowed: true}
 	if err := other.connect(ctx, u); err != nil {
 		return nil, errors.Join(err, other.Close())
 	}
 	return other, nil
 }
-
-// Observe tells runs every statement of Query and Exec from now on, and those of
-// databases that ForDatabase opens later. Call it before others use db.
-func (db *DB) Observe(runs *Runs) { db.runs = runs }
 
 // Database is the database the tables are in.
 func (db *DB) Database() string { return db.cfg.Database }
@@ -210,7 +205,7 @@ func (db *DB) Exec(ctx context.Context, sql string, args ...Param) error {
 	if err != nil {
 		return err
 	}
-	ctx, run := db.runs.begin(ctx, sql, args)
+	ctx, run := db.cfg.Runs.begin(ctx, sql, args)
 	err = classify(db.write.Exec(ctx, sql))
 	run.end(err)
 	return err
@@ -226,7 +221,7 @@ func (db *DB) Query(ctx context.Context, sql string, args ...Param) (*Rows, erro
 	if err != nil {
 		return nil, err
 	}
-	ctx, run := db.runs.begin(ctx, sql, args)
+	ctx, run := db.cfg.Runs.begin(ctx, sql, args)
 	rows, err := db.read.Query(ctx, sql)
 	if err != nil {
 		err = classify(err)

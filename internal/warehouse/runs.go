@@ -214,6 +214,10 @@ func (s *running) end(err error) {
 	}
 }
 
+// Observe makes runs the Config.Runs of a database that is open already, and of those
+// that ForDatabase opens of it later. Call it before others use db.
+func (db *DB) Observe(runs *Runs) { db.cfg.Runs = runs }
+
 // row counts a row of the answer.
 func (s *running) row() {
 	if s != nil {

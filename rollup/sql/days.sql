@@ -1,7 +1,7 @@
+-- all tenants: a batch recomputes the windows of many tenants, each from its own hours.
 -- Recomputes the days of one batch from their hours, dirty or not. An hour whose
 -- breakdown is empty still makes its day appear (LEFT ARRAY JOIN).
 -- The day's hours are spelled out, so that the pairs meet the primary key.
--- all tenants: a batch recomputes the windows of many tenants, each from its own hours.
 INSERT INTO rollup
 (
     tenant, grain, window, gen, computed_at, calls, unpriced, tokens, cost,

@@ -1,3 +1,4 @@
+-- all tenants: a batch recomputes the windows of many tenants, each from its own events.
 -- Recomputes the dirty hours of one batch from events, as of the end of the
 -- ledger span (after, position]. Every row replaces a whole window, so running
 -- it again, or again later with a higher position, is always right.
@@ -11,7 +12,6 @@
 -- A combination whose sums are all zero is left out; an hour without any still
 -- gets its row, which replaces the one before. arraySort makes the row a
 -- function of the events alone.
--- all tenants: a batch recomputes the windows of many tenants, each from its own events.
 INSERT INTO rollup
 (
     tenant, grain, window, gen, computed_at, calls, unpriced, tokens, cost,

@@ -1,6 +1,6 @@
+-- all tenants: a batch recomputes the windows of many tenants, each from its own days.
 -- Recomputes the months of one batch from their days; see the statement for
 -- days. The 31 days may reach into the next month; to_s cuts them off.
--- all tenants: a batch recomputes the windows of many tenants, each from its own days.
 INSERT INTO rollup
 (
     tenant, grain, window, gen, computed_at, calls, unpriced, tokens, cost,

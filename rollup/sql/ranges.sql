@@ -1,8 +1,8 @@
+-- all tenants: it reads places in the log, which all tenants share.
 -- The committed ranges after a position, in order, with how many dirty windows
 -- each names, and before them the range that should end at the position. Reads
 -- the ledger from the position on, whatever its length: it is ordered by
 -- (shard, from_seq).
--- all tenants: it reads places in the log, which all tenants share.
 SELECT from_seq, to_seq, pairs
 FROM
 (

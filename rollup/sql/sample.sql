@@ -1,6 +1,6 @@
+-- all tenants: it reads places in the log, which all tenants share.
 -- Some committed ranges that begin at or after a place in the log, another choice
 -- for another salt, in order of the log.
--- all tenants: it reads places in the log, which all tenants share.
 SELECT from_seq
 FROM
 (

@@ -1,6 +1,6 @@
+-- all tenants: verify holds everything against everything.
 -- The rows of usage_raw up to a position: as they lie there, and as they count.
 -- The difference is copies of repeated ranges that merges have not yet collapsed.
--- all tenants: verify holds everything against everything.
 SELECT
     (SELECT count() FROM usage_raw WHERE seq <= {upto:UInt64}) AS rows_stored,
     count() AS rows_counted,

@@ -1,8 +1,8 @@
+-- all tenants: verify holds everything against everything.
 -- The hours of one month that are not what their events add up to, as of the
 -- rollups' position: totals, and a hash over the breakdown. An hour that is
 -- ahead of the position belongs to a pass under way (is_moving) and proves
 -- nothing yet. Made month by month, because a month is a partition.
--- all tenants: verify holds everything against everything.
 SELECT
     if(is_window, w.tenant, s.tenant) AS tenant_name,
     toInt64(toUnixTimestamp(if(is_window, w.start, s.start))) AS start_s,

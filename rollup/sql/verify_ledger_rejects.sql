@@ -1,6 +1,6 @@
+-- all tenants: verify holds everything against everything.
 -- What the ledger says was kept of events that do not count, per part: part n begins
 -- at the n-th of bounds, and the last ends at upto.
--- all tenants: verify holds everything against everything.
 SELECT
     toUInt32(arrayCount(b -> b <= from_seq, {bounds:Array(UInt64)})) AS part,
     sum(l.conflicts + l.quarantined) AS rejects,

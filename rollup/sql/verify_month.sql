@@ -1,6 +1,6 @@
+-- all tenants: verify holds everything against everything.
 -- The months of one month that are not the sum of their days; see the
 -- statement for hours.
--- all tenants: verify holds everything against everything.
 SELECT
     if(is_window, w.tenant, s.tenant) AS tenant_name,
     toInt64(toUnixTimestamp(if(is_window, w.start, s.start))) AS start_s,

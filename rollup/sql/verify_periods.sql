@@ -1,5 +1,5 @@
--- The months that hold events or windows.
 -- all tenants: verify holds everything against everything.
+-- The months that hold events or windows.
 SELECT DISTINCT month_s
 FROM
 (

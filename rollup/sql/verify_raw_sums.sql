@@ -1,7 +1,7 @@
+-- all tenants: verify holds everything against everything.
 -- What is in usage_raw, per part as in the statement for the ledger. The hash is
 -- the one the writer puts into the ledger: over tenant, source, id, place, cost
 -- in pico-USD and all tokens.
--- all tenants: verify holds everything against everything.
 SELECT
     toUInt32(arrayCount(b -> b <= seq, {bounds:Array(UInt64)})) AS part,
     count() AS accepted_sum,

@@ -1,6 +1,6 @@
+-- all tenants: verify holds everything against everything.
 -- What is kept of events that do not count, per part as in the statement for the
 -- ledger: conflicts, and quarantined messages and events.
--- all tenants: verify holds everything against everything.
 SELECT
     toUInt32(arrayCount(b -> b <= seq, {bounds:Array(UInt64)})) AS part,
     count() AS rejects,

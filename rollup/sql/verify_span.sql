@@ -1,5 +1,5 @@
--- How many ranges a span of the ledger has.
 -- all tenants: verify holds everything against everything.
+-- How many ranges a span of the ledger has.
 SELECT
     count() AS ranges,
     max(to_seq) AS newest

@@ -1,6 +1,6 @@
+-- all tenants: verify holds everything against everything.
 -- Who is concerned by a range that does not add up: the tenants the ledger names
 -- for it, and how many rows each has in usage_raw.
--- all tenants: verify holds everything against everything.
 SELECT
     tenant_name,
     max(named) AS in_ledger,
