@@ -22,7 +22,6 @@ import (
 	"github.com/agentik-os/panda/internal/httpapi"
 	"github.com/agentik-os/panda/internal/invariant"
 	"github.com/agentik-os/panda/internal/pricelist"
-	"github.com/agentik-os/panda/internal/statement"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/internal/warehouse"
 	"github.com/agentik-os/panda/internal/warehouse/engine"
@@ -91,9 +90,8 @@ type pipeline struct {
 	verified atomic.Uint64
 	// signing is the key of envelopes.
 	signing []byte
-	// statements is the SQL of the stages, runs what of it was run in this process.
-	statements *statement.Catalog
-	runs       *warehouse.Runs
+	// queries says which statements there are, and which were run in this process.
+	queries queries
 	// known is closed once the registry is read, or will not be any more.
 	known     chan struct{}
 	openKnown func()
@@ -133,7 +131,7 @@ func startPipeline(ctx context.Context, cfg Config, logger zerolog.Logger) (_ *p
 			err = errors.Join(err, p.closeParts())
 		}
 	}()
-	if err := p.readStatements(); err != nil {
+	if p.queries, err = readQueries(); err != nil {
 		return nil, err
 	}
 	if err := p.openLog(ctx); err != nil {

@@ -48,8 +48,8 @@ type API struct {
 	// Submit sends events of a tenant through the gateway's own path and returns
 	// when they are on the log. It is how a quarantined event is replayed.
 	Submit func(ctx context.Context, tenant string, events []schemas.Event) (seq uint64, err error)
-	// Calls returns how many API calls count against a tenant's present minute. Nil
-	// without a limit on calls: then nobody counts them.
+	// Calls returns how many API calls count against a tenant's present minute; 0
+	// without.
 	Calls func(tenant string) int64
 	// Cursors makes and reads page cursors.
 	Cursors httpapi.Cursors
@@ -61,10 +61,10 @@ type API struct {
 
 // Register adds the routes to a server.
 func (a *API) Register(s *httpapi.Server) {
+	a.registerOperations(s)
 	if a.Now == nil {
 		a.Now = time.Now
 	}
-	a.templates = onboarding.Default()
 	read, admin := tenancy.PermissionRead, tenancy.PermissionAdmin
 	s.Handle("GET /v1/usage", read, a.usage)
 	s.Handle("GET /v1/usage/series", read, a.series)
@@ -80,13 +80,6 @@ func (a *API) Register(s *httpapi.Server) {
 	s.Handle("GET /v1/summary", read, a.summary)
 	s.Handle("GET /v1/jobs", read, a.jobs)
 	s.Handle("POST /v1/verify", admin, a.verify)
-	s.Handle("GET /v1/tenants/{tenant}/usage-levels", read, a.usageLevels)
-	s.Handle("GET /v1/templates", read, a.listTemplates)
-	s.Handle("POST /v1/tenants/{tenant}/provision", admin, a.provision)
-	s.Handle("DELETE /v1/tenants/{tenant}/sample-data", admin, a.removeSample)
-	s.Handle("GET /v1/debug/user-sessions/{user}", admin, a.userSessions)
-	s.Handle("GET /v1/debug/slow-queries", admin, a.slowQueries)
-	s.Handle("GET /v1/audit/queries", admin, a.auditQueries)
 }
 
 // tenant returns the one tenant a request is about.
