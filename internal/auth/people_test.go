@@ -225,6 +225,27 @@ func TestWhoIsNoMember(t *testing.T) {
 	}
 }
 
+// found is whoever is asked for.
+type found tenancy.Member
+
+func (f found) MemberOf(_, _, _, _ string) (tenancy.Member, bool) { return tenancy.Member(f), true }
+
+// A member of no tenant must not become the platform, whoever keeps the members.
+func TestNoTenantIsNotThePlatform(t *testing.T) {
+	h := newHouse(t, eventlogtest.Open(t))
+	header := h.signIn(t, "ada", "org_acme")
+	for name, m := range map[string]found{
+		"no tenant":    {ID: "mem_a", Role: tenancy.RoleOwner},
+		"unknown role": {ID: "mem_a", TenantID: h.acme.ID, Role: "root"},
+		"no role":      {ID: "mem_a", TenantID: h.acme.ID},
+	} {
+		h.config.Members = m
+		if scope, err := New(h.config).Authenticate(request("/", header)); codeOf(t, err) != CodeNotAMember || scope != (tenancy.Scope{}) {
+			t.Errorf("%s: %+v, %v", name, scope, err)
+		}
+	}
+}
+
 func TestPlatformAdmins(t *testing.T) {
 	h := newHouse(t, eventlogtest.Open(t))
 	second := oidctest.Start(t)
