@@ -37,7 +37,7 @@ func newHouse(t *testing.T, log tenancy.Log) *house {
 
 func (h *house) verifier(t *testing.T, more ...oidc.Issuer) *oidc.Verifier {
 	t.Helper()
-	v, err := oidc.New(oidc.Config{Transport: h.Transport, Issuers: append([]oidc.Issuer{
+	v, err := oidc.New(oidc.Config{Transport: h.Transport, FetchTimeout: time.Minute, Issuers: append([]oidc.Issuer{
 		{URL: h.URL, Audiences: []string{oidctest.ClientID}, AuthorizedParties: []string{oidctest.ClientID}}}, more...)})
 	if err != nil {
 		t.Fatal(err)

@@ -113,22 +113,27 @@ func TestBrokenEndpoint(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			clock := &steps{now: a.now}
 			cfg := configOf(a.Provider)
-			cfg.Now, cfg.FetchTimeout = clock.Now, 2*time.Second
-			if name == "never answers" {
-				cfg.FetchTimeout = 20 * time.Millisecond
-			}
+			cfg.Now = clock.Now
 			v := newVerifier(t, cfg)
-			a.StandInFront(broken)
+			patience := v.cfg.FetchTimeout
+			breakIt := func() {
+				a.StandInFront(broken)
+				if name == "never answers" {
+					v.cfg.FetchTimeout = 20 * time.Millisecond // nobody reads at the moment
+				}
+			}
+			breakIt()
 			defer a.StandInFront(nil)
 			if _, err := v.Verify(t.Context(), good()); codeOf(t, err) != "unavailable" {
 				t.Errorf("before any key is known: %v", err)
 			}
 			a.StandInFront(nil)
+			v.cfg.FetchTimeout = patience
 			clock.add(v.cfg.RetryEvery)
 			if _, err := v.Verify(t.Context(), good()); err != nil {
 				t.Fatalf("when it is well: %v", err)
 			}
-			a.StandInFront(broken)
+			breakIt()
 			clock.add(v.cfg.RetryEvery)
 			forged := a.attacker.Sign(t, a.attacker.Header(), valid(a.Provider, a.now))
 			if _, err := v.Verify(t.Context(), forged); codeOf(t, err) != CodeKey {
