@@ -3,7 +3,6 @@ package statement_test
 import (
 	"io/fs"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -31,30 +30,6 @@ func catalog(t *testing.T) *statement.Catalog {
 		t.Fatal(err)
 	}
 	return c
-}
-
-// The module's own statements: whoever adds one that reads all tenants says why, in
-// the file itself, and whoever adds the filter takes the reason away.
-func TestEveryStatementKeepsToATenantOrSaysWhyNot(t *testing.T) {
-	t.Parallel()
-	c := catalog(t)
-	onDisk, err := filepath.Glob("../../*/sql/*.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
-	onDisk = slices.DeleteFunc(onDisk, func(name string) bool { return strings.HasPrefix(name, "../../schemas/") })
-	if len(onDisk) != len(c.Statements) {
-		t.Errorf("%d statements on disk and %d in the catalog: a stage is missing", len(onDisk), len(c.Statements))
-	}
-	for i := range c.Statements {
-		s := &c.Statements[i]
-		switch {
-		case s.Verdict == statement.Missing:
-			t.Errorf("%s: %s\nadd the condition, or a comment line that says why all tenants are read:\n-- all tenants: …", s.Source, strings.Join(s.Problems, "; "))
-		case s.Reason != "" && s.Verdict != statement.Declared:
-			t.Errorf("%s says why it reads all tenants and does not: %q", s.Source, s.Reason)
-		}
-	}
 }
 
 func TestTablesOfTheMigrations(t *testing.T) {
