@@ -243,14 +243,17 @@ func (b *benchRun) visible(ctx context.Context, c *apiClient, tenant string) (be
 
 // decisions measures may-this-call-run, in the process and over HTTP.
 func (b *benchRun) decisions(ctx context.Context, p *pipeline, c *apiClient, tenant string) ([]bench.Row, error) {
-	limits := aggregate.Limits{MonthlyTokens: 1e15, HasTokens: true, MonthlyBudget: schemas.Mul(schemas.PicoPerUSD, 1e6), HasBudget: true}
-	window := currentMonth()
+	limits := aggregate.NoLimits()
+	limits.MonthlyTokens, limits.CallsPerMinute = 1e15, 1e6
+	limits.MonthlyBudget = aggregate.Budget{Max: schemas.Mul(schemas.PicoPerUSD, 1e6), Set: true}
+	limits.Budgets[aggregate.OfDepartment] = limits.MonthlyBudget
+	window, asked := currentMonth(), aggregate.Request{Department: "support"}
 	inside, err := bench.Times(b.sizes.decisions, func() error {
-		totals, _, ok := p.live.Totals(tenant, window)
-		if d := aggregate.Decide(limits, &totals); !ok || d.Verdict != aggregate.Allow {
-			return fmt.Errorf("decision %q", d.Verdict)
+		d, _, err := p.live.Decide(tenant, window, &limits, 1, &asked)
+		if err == nil && d.Verdict != aggregate.Allow {
+			err = fmt.Errorf("decision %q", d.Verdict)
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return nil, err
