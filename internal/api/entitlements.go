@@ -164,7 +164,7 @@ func (a *API) decider(ctx context.Context, tenant *tenancy.Tenant) *decider {
 }
 
 func (d *decider) decide(ask *aggregate.Request, provider string) (entitlement, error) {
-	limits := limitsOf(d.tenant, ask)
+	limits := limitsOf(d.tenant, d.api.Registry.Quotas(d.tenant), ask)
 	if limits.Access != aggregate.Served {
 		// Nothing has to be counted to know this.
 		decision := aggregate.Decide(&limits, &aggregate.Usage{}, ask)
@@ -196,17 +196,29 @@ func (d *decider) decide(ask *aggregate.Request, provider string) (entitlement, 
 }
 
 // limitsOf returns a tenant's limits for a request.
-func limitsOf(t *tenancy.Tenant, _ *aggregate.Request) aggregate.Limits {
-	limits := aggregate.NoLimits()
-	switch t.Status {
-	case tenancy.StatusSuspended:
+func limitsOf(t *tenancy.Tenant, q tenancy.Quotas, ask *aggregate.Request) aggregate.Limits {
+	limits := aggregate.Limits{
+		Agents: int64(q.MaxAgents), MonthlyTokens: int64(q.MaxMonthlyTokens), StorageBytes: int64(q.StorageBytes()),
+		Sessions: int64(q.MaxConcurrentSessions), CallsPerMinute: int64(q.MaxAPICallsPerMinute),
+		MonthlyBudget: aggregate.Budget{Max: t.MonthlyBudget, Set: t.HasBudget},
+	}
+	switch {
+	case t.Status == tenancy.StatusSuspended:
 		limits.Access = aggregate.Suspended
-	case tenancy.StatusDeleted:
+	case !t.Served():
 		limits.Access = aggregate.Deleted
 	}
-	if t.MaxMonthlyTokens > 0 {
-		limits.MonthlyTokens = t.MaxMonthlyTokens
+	for i := range t.Budgets {
+		b := &t.Budgets[i]
+		set := aggregate.Budget{Max: b.MonthlyBudget, Set: true}
+		switch {
+		case b.Kind == tenancy.BudgetDepartment && b.Name == ask.Department:
+			limits.Budgets[aggregate.OfDepartment] = set
+		case b.Kind == tenancy.BudgetAgent && b.Name == ask.Agent:
+			limits.Budgets[aggregate.OfAgent] = set
+		case b.Kind == tenancy.BudgetCostCenter && b.Name == ask.CostCenter:
+			limits.Budgets[aggregate.OfCostCenter] = set
+		}
 	}
-	limits.MonthlyBudget = aggregate.Budget{Max: t.MonthlyBudget, Set: t.HasBudget}
 	return limits
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -43,7 +44,7 @@ func TestEntitlementsOfFreeModels(t *testing.T) {
 	if _, err := s.prices.Publish(t.Context(), book.Number(), next); err != nil {
 		t.Fatal(err)
 	}
-	made := s.create(tenancy.NewTenant{Slug: "spent", MaxMonthlyTokens: 1000})
+	made := s.create(tenancy.NewTenant{Slug: "spent", QuotaOverrides: tenancy.QuotaOverrides{tenancy.MaxMonthlyTokens: 1000}})
 	a := s.ask(s.platform, "POST", "/v1/events?tenant=spent", "["+call("e", s.now, `"model":"alpha","tokens":{"input":1000}`)+"]")
 	s.judged(into[struct{ Seq uint64 }](t, a).Seq)
 	limit := &entitlementLimit{"monthly_tokens", "1000", "1000", 100, 100}
@@ -106,8 +107,13 @@ func TestEntitlementsOfWhoIsNotServed(t *testing.T) {
 		tenancy.StatusDeleted:   {Limit: &entitlementLimit{Name: "deleted"}, Message: "Tenant deleted. Nothing may run."},
 	} {
 		made := s.create(tenancy.NewTenant{Slug: string(status)})
-		_, err := s.registry.UpdateTenant(t.Context(), tenancy.Actor{ID: "test"}, made.ID, 0, func(t *tenancy.Tenant) error { t.Status = status; return nil })
-		if err != nil {
+		move := s.registry.Delete
+		if status == tenancy.StatusSuspended {
+			move = func(ctx context.Context, by tenancy.Actor, id string, revision uint64) (tenancy.Tenant, error) {
+				return s.registry.Suspend(ctx, by, id, revision, "a test")
+			}
+		}
+		if _, err := move(t.Context(), tenancy.Actor{ID: "test"}, made.ID, 0); err != nil {
 			t.Fatal(err)
 		}
 		for _, down := range []bool{false, true} {
@@ -121,5 +127,72 @@ func TestEntitlementsOfWhoIsNotServed(t *testing.T) {
 			}
 		}
 		s.down.Store(false)
+	}
+}
+
+// TestEntitlementsFollowLevelsAndBudgets goes the whole way: levels that a runtime
+// reports, calls that cost, and the answers of the guide.
+func TestEntitlementsFollowLevelsAndBudgets(t *testing.T) {
+	s := newStack(t)
+	usd := func(n int64) schemas.Money { return schemas.Pico(n * schemas.PicoPerUSD) }
+	made := s.create(tenancy.NewTenant{Slug: "guide", Plan: tenancy.PlanPro, MonthlyBudget: usd(1000), HasBudget: true, Budgets: []tenancy.Budget{
+		{Kind: tenancy.BudgetDepartment, Name: "sales", MonthlyBudget: usd(2)},
+		{Kind: tenancy.BudgetCostCenter, Name: "CC-1001", MonthlyBudget: usd(4)},
+		{Kind: tenancy.BudgetAgent, Name: "Closer", MonthlyBudget: usd(3)},
+		{Kind: tenancy.BudgetAgent, Name: "Idle", MonthlyBudget: usd(0)},
+	}})
+	sample := `{"specversion":"1.0","id":"s","source":"/r","type":"resource.sample","time":"` + s.now.Format("2006-01-02T15:04:05Z") +
+		`","data":{"levels":{"agents":100,"concurrent_sessions":85,"storage_gb":"99.5"}}}`
+	spent := call("e", s.now, `"model":"alpha","department":"sales","cost_center":"CC-1001","agent":"Closer","tokens":{"input":2500000}`)
+	a := s.ask(s.platform, "POST", "/v1/events?tenant=guide", "["+sample+","+spent+"]")
+	s.judged(into[struct{ Seq uint64 }](t, a).Seq)
+	var items []string
+	var want []gotEntitlement
+	for _, row := range []struct {
+		item, query string
+		want        gotEntitlement
+	}{
+		{`{"action":"create_agent"}`, "action=create_agent", gotEntitlement{"deny", "create_agent",
+			"Agent quota exceeded. Current: 100, Max: 100. Upgrade your plan.", &entitlementLimit{"agents", "100", "100", 100, 100}}},
+		{`{"action":"start_session"}`, "action=start_session", gotEntitlement{"warn", "start_session",
+			"Session quota at 85%. Current: 85, Max: 100. Upgrade your plan.", &entitlementLimit{"concurrent_sessions", "100", "85", 85, 80}}},
+		{`{"action":"upload","bytes":500000000}`, "action=upload&bytes=500000000", gotEntitlement{"warn", "upload",
+			"Storage quota at 99%. Current: 99.5 GB, Max: 100 GB. Upgrade your plan.", &entitlementLimit{"storage_gb", "100", "99.5", 99, 90}}},
+		{`{"action":"upload","bytes":500000001}`, "action=upload&bytes=500000001", gotEntitlement{"deny", "upload",
+			"Storage quota exceeded. Current: 99.5 GB, Max: 100 GB, Upload: 0.500000001 GB. Upgrade your plan.", &entitlementLimit{"storage_gb", "100", "99.5", 99, 90}}},
+		{`{"department":"sales","model":"alpha"}`, "department=sales&model=alpha", gotEntitlement{"deny", "call",
+			"Monthly budget of department sales exceeded. Current: $2.50, Max: $2.00. Only free models may be called. Raise the budget.",
+			&entitlementLimit{"department_budget", "2.000000", "2.500000", 125, 100}}},
+		{`{"agent":"Closer"}`, "agent=Closer", gotEntitlement{"warn", "call",
+			"Monthly budget of agent Closer at 83%. Current: $2.50, Max: $3.00. Raise the budget.", &entitlementLimit{"agent_budget", "3.000000", "2.500000", 83, 80}}},
+		{`{"agent":"Idle"}`, "agent=Idle", gotEntitlement{"throttle", "call",
+			"Monthly budget of agent Idle exceeded. Current: $0.00, Max: $0.00. Only free models may be called. Raise the budget.",
+			&entitlementLimit{"agent_budget", "0.000000", "0.000000", 100, 100}}},
+		{`{"agent":"Unnamed","cost_center":"CC-1001"}`, "agent=Unnamed&cost_center=CC-1001", gotEntitlement{"allow", "call", "",
+			&entitlementLimit{"cost_center_budget", "4.000000", "2.500000", 62, 0}}},
+		{`{}`, "", gotEntitlement{"allow", "call", "", &entitlementLimit{"monthly_tokens", "50000000", "2500000", 5, 0}}},
+	} {
+		items, want = append(items, row.item), append(want, row.want)
+		got := into[gotEntitlement](t, s.get(s.platform, "/v1/entitlements?tenant=guide&"+row.query))
+		if diff := cmp.Diff(row.want, got); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", row.query, diff)
+		}
+	}
+	batch := into[struct{ Decisions []gotEntitlement }](t,
+		s.ask(s.platform, "POST", "/v1/entitlements/batch?tenant="+made.ID, `{"requests":[`+strings.Join(items, ",")+`]}`))
+	if diff := cmp.Diff(want, batch.Decisions); diff != "" {
+		t.Errorf("the batch (-want +got):\n%s", diff)
+	}
+	// What is decided about the tenant holds from the next question on.
+	_, err := s.registry.UpdateTenant(t.Context(), tenancy.Actor{ID: "test"}, made.ID, 0, func(t *tenancy.Tenant) error {
+		t.QuotaOverrides = tenancy.QuotaOverrides{tenancy.MaxAgents: 200}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := into[gotEntitlement](t, s.get(s.platform, "/v1/entitlements?tenant=guide&action=create_agent"))
+	if diff := cmp.Diff(gotEntitlement{"allow", "create_agent", "", &entitlementLimit{"agents", "200", "100", 50, 0}}, got); diff != "" {
+		t.Errorf("with a larger quota (-want +got):\n%s", diff)
 	}
 }

@@ -26,6 +26,9 @@ type Config struct {
 	// authentication and before anything else. Its answer is on every response; a
 	// request that it refuses is 429. Default: no limit for anybody.
 	Limit func(tenancy.Scope) ratelimit.State
+	// Refused is told of requests that were not let in and of changes that were not
+	// made, for the audit log. Nil tells nobody. It must not wait.
+	Refused func(tenancy.Attempt)
 	// Metrics receives the server's counters and is what /metrics shows. Required.
 	Metrics *prometheus.Registry
 	// TrustedProxies are the networks whose X-Forwarded-For is believed. Default
