@@ -1,14 +1,17 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -18,10 +21,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/rs/zerolog"
 
 	"github.com/agentik-os/panda/internal/auth"
-	"github.com/agentik-os/panda/internal/tenancy"
 )
 
 func TestDirectKeys(t *testing.T) {
@@ -56,51 +57,80 @@ func TestDirectKeys(t *testing.T) {
 	}
 }
 
-// limitStack is a whole pipeline with a NATS door.
+// limitStack is the whole program as a process, with a NATS door.
 type limitStack struct {
-	t *testing.T
-	*pipeline
+	t             *testing.T
+	url, natsAddr string
+	admin         string
 }
 
 func newLimitStack(t *testing.T) *limitStack {
 	t.Helper()
-	cfg := defaultConfig(os.Getenv)
-	cfg.Data, cfg.Listen, cfg.NATSListen = filepath.Join(t.TempDir(), "data"), "127.0.0.1:0", "127.0.0.1:0"
-	cfg.DiskFreeMin = 0 // the tests' disk is somebody else's
-	p, err := startPipeline(t.Context(), cfg, zerolog.Nop())
+	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
+		t.Fatal(err)
+	}
+	s := &limitStack{t: t, natsAddr: free.Addr().String()}
+	free.Close()
+	data := filepath.Join(t.TempDir(), "data")
+	cmd := exec.Command("panda", "serve", "--data", data, "--listen", "127.0.0.1:0", "--nats-listen", s.natsAddr, "--disk-free-min", "0", "--log-level", "error")
+	cmd.Stderr = t.Output()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := p.Close(); err != nil {
-			t.Error(err)
+		if err := errors.Join(cmd.Process.Signal(os.Interrupt), cmd.Wait()); err != nil {
+			t.Errorf("panda serve: %v", err)
 		}
 	})
-	waiting, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	if err := p.Counting(waiting); err != nil {
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatalf("panda serve said %q: %v", line, err)
+	}
+	s.url = strings.TrimSpace(strings.TrimPrefix(line, "panda listens on "))
+	key, err := os.ReadFile(filepath.Join(data, "admin.key"))
+	if err != nil {
 		t.Fatal(err)
 	}
-	return &limitStack{t, p}
+	s.admin = strings.TrimSpace(string(key))
+	for deadline := time.Now().Add(time.Minute); ; <-time.After(50 * time.Millisecond) {
+		if res, err := http.Get(s.url + "/readyz"); err == nil {
+			res.Body.Close()
+			if res.StatusCode == http.StatusOK {
+				return s
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("panda serve does not get ready")
+		}
+	}
 }
 
-func (s *limitStack) tenant(slug string, quotas tenancy.QuotaOverrides) (tenancy.Tenant, string) {
+// did asks as the platform, and the answer has to be good.
+func (s *limitStack) did(method, path, body string) map[string]any {
 	s.t.Helper()
-	by := tenancy.Actor{ID: "test"}
-	made, _, err := s.registry.CreateTenant(s.t.Context(), by, tenancy.NewTenant{Name: slug, Slug: slug, QuotaOverrides: quotas})
-	if err != nil {
-		s.t.Fatal(err)
+	status, _, answer := s.ask(s.admin, method, path, strings.NewReader(body))
+	if status < 200 || status > 299 {
+		s.t.Fatalf("%s %s: %d %v", method, path, status, answer)
 	}
-	secret, _, err := auth.Issue(s.t.Context(), s.registry, by, made.ID, "all", tenancy.PermissionIngest, tenancy.PermissionRead)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return made, secret.Reveal()
+	return answer
+}
+
+// tenant makes a tenant with so many calls a minute, and returns its id and a key.
+func (s *limitStack) tenant(slug, callsPerMinute string) (id, key string) {
+	s.t.Helper()
+	made := s.did("POST", "/v1/tenants", fmt.Sprintf(`{"name":%q,"slug":%q,"plan":"pro","quotas":{"max_api_calls_per_minute":%s}}`, slug, slug, callsPerMinute))
+	secret := s.did("POST", "/v1/tenants/"+slug+"/keys", `{"name":"all","scopes":["ingest","read"]}`)
+	return made["id"].(string), secret["key"].(string)
 }
 
 // ask sends a request and returns status, headers and the answer's members.
 func (s *limitStack) ask(key, method, path string, body io.Reader) (int, http.Header, map[string]any) {
-	req, err := http.NewRequestWithContext(s.t.Context(), method, s.URL()+path, body)
+	req, err := http.NewRequestWithContext(s.t.Context(), method, s.url+path, body)
 	if err != nil {
 		s.t.Error(err)
 		return 0, nil, nil
@@ -138,9 +168,9 @@ func limitEvents(prefix string, n int) *bytes.Reader {
 func TestFlood(t *testing.T) {
 	t.Parallel()
 	s := newLimitStack(t)
-	const perMinute = 60
-	flood, floodKey := s.tenant("flood", tenancy.QuotaOverrides{tenancy.MaxAPICallsPerMinute: perMinute})
-	_, quietKey := s.tenant("quiet", tenancy.QuotaOverrides{tenancy.MaxAPICallsPerMinute: tenancy.Unlimited})
+	const perMinute = 12 // one comes free every five seconds
+	flood, floodKey := s.tenant("flood", strconv.Itoa(perMinute))
+	_, quietKey := s.tenant("quiet", `"unlimited"`)
 	began := time.Now()
 	var mu sync.Mutex
 	stored, refused, events := 0, map[string]int{}, 0.0
@@ -186,32 +216,39 @@ func TestFlood(t *testing.T) {
 	}
 	for key, want := range map[string]float64{floodKey: events, quietKey: 30} {
 		if key == floodKey { // its own door is closed for a while
-			key = s.AdminKey()
+			key = s.admin
 		}
 		path := "/v1/usage?fresh=1"
-		if key == s.AdminKey() {
-			path += "&tenant=" + flood.ID
+		if key == s.admin {
+			path += "&tenant=" + flood
 		}
 		if status, _, answer := s.ask(key, "GET", path, nil); status != 200 || answer["total"].(map[string]any)["calls"] != want {
 			t.Errorf("%d: %v, want %v calls", status, answer["total"], want)
 		}
 	}
+	useUp := func() {
+		for status := 0; status != http.StatusTooManyRequests; {
+			status, _, _ = s.ask(floodKey, "GET", "/v1/entitlements", nil)
+		}
+	}
+	useUp()
 	// The platform may ask on, and hears that the calls are used up.
-	status, header, answer := s.ask(s.AdminKey(), "GET", "/v1/entitlements?tenant=flood", nil)
+	status, header, answer := s.ask(s.admin, "GET", "/v1/entitlements?tenant=flood", nil)
 	if status != 200 || header.Get("RateLimit") != "" || answer["decision"] != "deny" || answer["limit"].(map[string]any)["name"] != "api_calls_per_minute" {
 		t.Errorf("the platform's question: %d %v", status, answer)
 	}
 	// A message over NATS is a call too.
 	js := s.connect(floodKey)
+	useUp()
 	var apiErr *jetstream.APIError
-	if _, err := js.Publish(t.Context(), "usage."+flood.ID, []byte("[]")); !errors.As(err, &apiErr) || apiErr.Code != 429 || !strings.Contains(apiErr.Description, "API rate limit exceeded") {
+	if _, err := js.Publish(t.Context(), "usage."+flood, []byte("[]")); !errors.As(err, &apiErr) || apiErr.Code != 429 || !strings.Contains(apiErr.Description, "API rate limit exceeded") {
 		t.Errorf("over NATS: %v", err)
 	}
 }
 
 func (s *limitStack) connect(key string, options ...nats.Option) jetstream.JetStream {
 	s.t.Helper()
-	conn, err := nats.Connect(s.log.Addr(), append(options, nats.UserInfo("runtime", key), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))...)
+	conn, err := nats.Connect(s.natsAddr, append(options, nats.UserInfo("runtime", key), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))...)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -229,14 +266,14 @@ func (s *limitStack) connect(key string, options ...nats.Option) jetstream.JetSt
 func TestSuspensionAtEveryDoor(t *testing.T) {
 	t.Parallel()
 	s := newLimitStack(t)
-	made, key := s.tenant("ends", nil)
-	other, otherKey := s.tenant("stays", nil)
+	made, key := s.tenant("ends", "1000")
+	other, otherKey := s.tenant("stays", "1000")
 	js, otherJS := s.connect(key), s.connect(otherKey)
 	event := func(id string) []byte { b, _ := io.ReadAll(limitEvents(id, 1)); return b }
 	for _, open := range []struct {
 		js     jetstream.JetStream
 		tenant string
-	}{{js, made.ID}, {otherJS, other.ID}} {
+	}{{js, made}, {otherJS, other}} {
 		if _, err := open.js.Publish(t.Context(), "usage."+open.tenant, event("before")); err != nil {
 			t.Fatal(err)
 		}
@@ -255,14 +292,12 @@ func TestSuspensionAtEveryDoor(t *testing.T) {
 	if _, err := rest.Write(event("under-way")[:50]); err != nil { // returns once it is read
 		t.Fatal(err)
 	}
-	if _, err := s.registry.Suspend(t.Context(), tenancy.Actor{ID: "test"}, made.ID, 0, "a test"); err != nil {
-		t.Fatal(err)
-	}
+	s.did("POST", "/v1/tenants/ends/suspend", `{"reason":"a test"}`)
 	decided := time.Now()
 	for _, door := range []struct{ name, key, method, path, code string }{
 		{"ingest", key, "POST", "/v1/events", "tenant_suspended"},
-		{"ingest by the platform", s.AdminKey(), "POST", "/v1/events?tenant=ends", "tenant_suspended"},
-		{"import by the platform", s.AdminKey(), "POST", "/v1/import?tenant=ends", "tenant_suspended"},
+		{"ingest by the platform", s.admin, "POST", "/v1/events?tenant=ends", "tenant_suspended"},
+		{"import by the platform", s.admin, "POST", "/v1/import?tenant=ends", "tenant_suspended"},
 		{"usage", key, "GET", "/v1/usage", "tenant_suspended"},
 		{"events", key, "GET", "/v1/events", "tenant_suspended"},
 		{"entitlements", key, "GET", "/v1/entitlements", "tenant_suspended"},
@@ -271,13 +306,13 @@ func TestSuspensionAtEveryDoor(t *testing.T) {
 			t.Errorf("%s: %d %v", door.name, status, answer)
 		}
 	}
-	if status, _, answer := s.ask(s.AdminKey(), "GET", "/v1/entitlements?tenant=ends&action=upload", nil); status != 200 || answer["decision"] != "deny" {
+	if status, _, answer := s.ask(s.admin, "GET", "/v1/entitlements?tenant=ends&action=upload", nil); status != 200 || answer["decision"] != "deny" {
 		t.Errorf("entitlements by the platform: %d %v", status, answer)
 	}
 	var refused *jetstream.APIError
 	publish, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
-	if _, err := js.Publish(publish, "usage."+made.ID, event("after")); err == nil || errors.As(err, &refused) && refused.Code != 403 {
+	if _, err := js.Publish(publish, "usage."+made, event("after")); err == nil || errors.As(err, &refused) && refused.Code != 403 {
 		t.Errorf("the open NATS connection: %v", err)
 	}
 	if _, err := io.Copy(rest, bytes.NewReader(event("under-way")[50:])); err != nil {
@@ -297,19 +332,17 @@ func TestSuspensionAtEveryDoor(t *testing.T) {
 	if took := time.Since(decided); took > time.Second {
 		t.Errorf("the connection was ended after %s", took)
 	}
-	if _, err := nats.Connect(s.log.Addr(), nats.UserInfo("runtime", key)); err == nil {
+	if _, err := nats.Connect(s.natsAddr, nats.UserInfo("runtime", key)); err == nil {
 		t.Error("a new NATS connection was let in")
 	}
-	if _, err := otherJS.Publish(t.Context(), "usage."+other.ID, event("after")); err != nil || otherJS.Conn().Stats().Reconnects != 0 {
+	if _, err := otherJS.Publish(t.Context(), "usage."+other, event("after")); err != nil || otherJS.Conn().Stats().Reconnects != 0 {
 		t.Errorf("the other tenant: %v", err)
 	}
-	status, _, answer := s.ask(s.AdminKey(), "GET", "/v1/usage?fresh=1&tenant=ends", nil)
+	status, _, answer := s.ask(s.admin, "GET", "/v1/usage?fresh=1&tenant=ends", nil)
 	if status != 200 || answer["total"].(map[string]any)["calls"] != 1.0 {
 		t.Errorf("what was counted: %d %v", status, answer["total"])
 	}
-	if _, err := s.registry.Resume(t.Context(), tenancy.Actor{ID: "test"}, made.ID, 0); err != nil {
-		t.Fatal(err)
-	}
+	s.did("POST", "/v1/tenants/ends/resume", `{}`)
 	if status, _, answer := s.ask(key, "POST", "/v1/events", limitEvents("again", 1)); status != 200 {
 		t.Errorf("after it was resumed: %d %v", status, answer)
 	}
@@ -319,19 +352,17 @@ func TestSuspensionAtEveryDoor(t *testing.T) {
 func TestRevokedKeyEndsItsConnections(t *testing.T) {
 	t.Parallel()
 	s := newLimitStack(t)
-	made, key := s.tenant("acme", nil)
+	made, key := s.tenant("acme", "1000")
 	id, err := auth.ParseKey(key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	closed := make(chan struct{})
 	js := s.connect(key, nats.DisconnectErrHandler(func(*nats.Conn, error) { close(closed) }), nats.NoReconnect())
-	if _, err := js.Publish(t.Context(), "usage."+made.ID, []byte("[]")); err != nil {
+	if _, err := js.Publish(t.Context(), "usage."+made, []byte("[]")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.registry.RevokeKey(t.Context(), auth.ForProcess("test", tenancy.PermissionAdmin), "", id); err != nil {
-		t.Fatal(err)
-	}
+	s.did("DELETE", "/v1/keys/"+id, "")
 	select {
 	case <-closed:
 	case <-time.After(10 * time.Second):
