@@ -1,30 +1,38 @@
 package ingest
 
 import (
+	"container/heap"
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/agentik-os/panda/internal/httpapi"
 )
 
-// flights keeps one tenant's flood from slowing others: it bounds what a tenant
+// flights keeps one tenant's flood from slowing others. It bounds what a tenant
 // has on the way through a gateway, and refuses the rest before it is read. Of
-// what is let in, a few requests at a time are decoded and appended while other
-// tenants send too, because the log syncs one message after the other: whoever
-// has 30 of them in the queue makes everybody wait for 30 syncs.
+// what is let in, a few requests at a time are decoded and appended, because the
+// log syncs one message after the other: whoever has 30 of them there makes
+// everybody wait for 30 syncs. Who is next is decided by start-time fair queuing
+// (Goyal, Vin and Cheng, 1996): a request's turn comes by the bytes that its tenant
+// was served before, so that the few small batches of one go ahead of the many
+// large ones of another.
 //
 // It holds an entry per tenant with a request on the way. A crash leaves nothing.
 type flights struct {
-	requestsMax int
-	bytesMax    int64
-	lanes       int
-	now         func() time.Time
+	requestsMax, lanes int
+	bytesMax           int64
+	now                func() time.Time
 
 	mu      sync.Mutex // guards what follows
 	tenants map[string]*flight
+	free    int     // requests that may begin to be decoded
+	ready   readyBy // tenants whose oldest waiting request may begin when one is free
+	// virtual is the start of the request that began last, in bytes of service.
+	virtual int64
 	// recent are the two tenants that sent last, the newest first.
 	recent [2]seen
 }
@@ -36,23 +44,35 @@ type seen struct {
 
 // flight is what one tenant has on the way.
 type flight struct {
+	name     string
 	requests int
 	bytes    int64
-	active   int             // requests that are decoded or appended
-	waiting  []chan struct{} // those that wait for it, oldest first
+	active   int       // requests that are decoded or appended
+	waiting  []*waiter // those that wait for it, oldest first
+	finish   int64     // where its newest request ends, in bytes of service
+	place    int       // in ready, -1 if not there
 }
 
-// shareFor is how long a tenant that has sent counts as one that others have to
-// share with. Between two batches of an idle runtime lie seconds.
-const shareFor = 10 * time.Second
+type waiter struct {
+	turn  chan struct{} // closed when it may begin
+	start int64         // in bytes of service
+}
 
-// inFlightRetry is what a refused client waits: what is on the way takes
-// milliseconds, and Retry-After has no finer unit.
-const inFlightRetry = time.Second
+const (
+	// shareFor is how long a tenant that has sent counts as one that others have to
+	// share with. Between two batches of an idle runtime lie seconds.
+	shareFor = 10 * time.Second
+	// inFlightRetry is what a refused client waits: what is on the way takes
+	// milliseconds, and Retry-After has no finer unit.
+	inFlightRetry = time.Second
+	// requestCost is what a request costs beside its bytes, in bytes: a sync takes as
+	// long as decoding so many.
+	requestCost = 64 << 10
+)
 
 func newFlights(cfg *GatewayConfig) *flights {
 	return &flights{requestsMax: cfg.TenantRequestsMax, bytesMax: cfg.TenantBytesMax, lanes: cfg.TenantLanes, now: cfg.Now,
-		tenants: map[string]*flight{}}
+		free: cfg.Lanes, tenants: map[string]*flight{}}
 }
 
 // enter lets a request in that may hold so many bytes, or returns the answer to
@@ -62,7 +82,7 @@ func (f *flights) enter(tenant string, bytes int64) error {
 	defer f.mu.Unlock()
 	t := f.tenants[tenant]
 	if t == nil {
-		t = &flight{}
+		t = &flight{name: tenant, place: -1}
 		f.tenants[tenant] = t
 	}
 	if t.requests >= f.requestsMax || t.requests > 0 && t.bytes+bytes > f.bytesMax {
@@ -90,47 +110,75 @@ func (f *flights) leave(tenant string, bytes int64) {
 	}
 }
 
-// lane returns when the request may be decoded and appended, or with the
-// context's error. Every lane without an error needs a done.
-func (f *flights) lane(ctx context.Context, tenant string) error {
+// lane returns when a request of so many bytes may be decoded and appended, or with
+// the context's error. Every lane without an error needs a done.
+func (f *flights) lane(ctx context.Context, tenant string, bytes int) error {
 	f.mu.Lock()
 	t := f.tenants[tenant]
-	if t.active < f.lanesOf(tenant) {
-		t.active++
-		f.mu.Unlock()
-		return nil
-	}
-	turn := make(chan struct{})
-	t.waiting = append(t.waiting, turn)
+	w := &waiter{turn: make(chan struct{}), start: max(f.virtual, t.finish)}
+	t.finish = w.start + int64(bytes) + requestCost
+	t.waiting = append(t.waiting, w)
+	f.begin(t)
 	f.mu.Unlock()
 	select {
-	case <-turn:
+	case <-w.turn:
+		return nil
+	default:
+	}
+	select {
+	case <-w.turn:
 		return nil
 	case <-ctx.Done():
 	}
 	f.mu.Lock()
-	for i := range t.waiting {
-		if t.waiting[i] == turn {
-			t.waiting = append(t.waiting[:i], t.waiting[i+1:]...)
-			f.mu.Unlock()
-			return ctx.Err()
-		}
+	defer f.mu.Unlock()
+	if i := slices.Index(t.waiting, w); i >= 0 {
+		t.waiting = slices.Delete(t.waiting, i, i+1)
+		f.begin(t)
+		return ctx.Err()
 	}
-	f.mu.Unlock()
-	f.done(tenant) // its turn came at the same moment
+	f.end(t) // its turn came at the same moment
 	return ctx.Err()
 }
 
-// done ends a lane and begins those whose turn it is.
+// done ends a lane.
 func (f *flights) done(tenant string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	t := f.tenants[tenant]
+	f.end(f.tenants[tenant])
+}
+
+func (f *flights) end(t *flight) {
 	t.active--
-	for lanes := f.lanesOf(tenant); len(t.waiting) > 0 && t.active < lanes; {
-		close(t.waiting[0])
-		t.waiting = t.waiting[1:]
-		t.active++
+	f.free++
+	f.begin(t)
+}
+
+// begin begins all that may begin, after something about t has changed.
+func (f *flights) begin(t *flight) {
+	f.place(t)
+	for f.free > 0 && len(f.ready) > 0 {
+		next := f.ready[0]
+		w := next.waiting[0]
+		next.waiting = next.waiting[1:]
+		next.active++
+		f.free--
+		f.virtual = max(f.virtual, w.start)
+		close(w.turn)
+		f.place(next)
+	}
+}
+
+// place puts a tenant into ready, or takes it out.
+func (f *flights) place(t *flight) {
+	may := len(t.waiting) > 0 && t.active < f.lanesOf(t.name)
+	switch {
+	case may && t.place < 0:
+		heap.Push(&f.ready, t)
+	case may:
+		heap.Fix(&f.ready, t.place)
+	case t.place >= 0:
+		heap.Remove(&f.ready, t.place)
 	}
 }
 
@@ -144,4 +192,27 @@ func (f *flights) lanesOf(tenant string) int {
 		}
 	}
 	return f.requestsMax
+}
+
+// readyBy is a heap of tenants by the start of their oldest waiting request.
+type readyBy []*flight
+
+func (r readyBy) Len() int           { return len(r) }
+func (r readyBy) Less(i, j int) bool { return r[i].waiting[0].start < r[j].waiting[0].start }
+func (r readyBy) Swap(i, j int) {
+	r[i], r[j] = r[j], r[i]
+	r[i].place, r[j].place = i, j
+}
+func (r *readyBy) Push(x any) {
+	t := x.(*flight) // heap.Push in place is the only caller
+	t.place = len(*r)
+	*r = append(*r, t)
+}
+func (r *readyBy) Pop() any {
+	last := len(*r) - 1
+	t := (*r)[last]
+	(*r)[last] = nil
+	*r = (*r)[:last]
+	t.place = -1
+	return t
 }

@@ -17,7 +17,7 @@ import (
 )
 
 func testFlights() *flights {
-	return newFlights(&GatewayConfig{TenantRequestsMax: 4, TenantBytesMax: 1000, TenantLanes: 2, Now: time.Now})
+	return newFlights(&GatewayConfig{TenantRequestsMax: 4, TenantBytesMax: 1000, Lanes: 6, TenantLanes: 2, Now: time.Now})
 }
 
 func TestFlightsBoundATenant(t *testing.T) {
@@ -70,7 +70,7 @@ func TestFlightsShare(t *testing.T) {
 			enter("flood")
 		}
 		for range 4 {
-			if err := f.lane(t.Context(), "flood"); err != nil {
+			if err := f.lane(t.Context(), "flood", 100); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -83,7 +83,7 @@ func TestFlightsShare(t *testing.T) {
 		var order []int
 		for i := range 4 {
 			go func() {
-				if err := f.lane(t.Context(), "flood"); err != nil {
+				if err := f.lane(t.Context(), "flood", 100); err != nil {
 					t.Error(err)
 				}
 				mu.Lock()
@@ -97,7 +97,7 @@ func TestFlightsShare(t *testing.T) {
 				t.Errorf("step %d: %s run, not %s", step, got, want)
 			}
 			enter("quiet")
-			if err := f.lane(t.Context(), "quiet"); err != nil {
+			if err := f.lane(t.Context(), "quiet", 100); err != nil {
 				t.Error(err)
 			}
 			f.done("quiet")
@@ -109,7 +109,7 @@ func TestFlightsShare(t *testing.T) {
 		time.Sleep(shareFor) // the other one is gone
 		order = nil
 		for i := range 4 {
-			if err := f.lane(t.Context(), "flood"); err != nil {
+			if err := f.lane(t.Context(), "flood", 100); err != nil {
 				t.Errorf("alone again, request %d: %v", i, err)
 			}
 		}
@@ -126,20 +126,89 @@ func TestFlightsGiveUp(t *testing.T) {
 			}
 		}
 		for range 2 {
-			if err := f.lane(t.Context(), "flood"); err != nil {
+			if err := f.lane(t.Context(), "flood", 100); err != nil {
 				t.Fatal(err)
 			}
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := f.lane(ctx, "flood"); !errors.Is(err, context.DeadlineExceeded) {
+		if err := f.lane(ctx, "flood", 100); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("waited for nothing: %v", err)
 		}
 		f.done("flood")
-		if err := f.lane(t.Context(), "flood"); err != nil || f.tenants["flood"].active != 2 || len(f.tenants["flood"].waiting) != 0 {
+		if err := f.lane(t.Context(), "flood", 100); err != nil || f.tenants["flood"].active != 2 || len(f.tenants["flood"].waiting) != 0 {
 			t.Errorf("after one that gave up: %v, %+v", err, f.tenants["flood"])
 		}
 	})
+}
+
+// TestFlightsTakeTurnsByBytes: where all lanes are taken, who was served least goes
+// next, whoever came first.
+func TestFlightsTakeTurnsByBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFlights(&GatewayConfig{TenantRequestsMax: 10, TenantBytesMax: 1 << 40, Lanes: 1, TenantLanes: 10, Now: time.Now})
+		var mu sync.Mutex
+		var order []string
+		ask := func(tenant string, bytes int) {
+			if err := f.enter(tenant, 1); err != nil {
+				t.Error(err)
+			}
+			go func() {
+				if err := f.lane(t.Context(), tenant, bytes); err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				order = append(order, tenant)
+				mu.Unlock()
+				time.Sleep(time.Millisecond)
+				f.done(tenant)
+				f.leave(tenant, 1)
+			}()
+			synctest.Wait()
+		}
+		for range 4 {
+			ask("large", 1<<20)
+		}
+		for range 4 {
+			ask("small", 1000)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		// All of what is small costs less than one of what is large.
+		if got, want := strings.Join(order, " "), "large small small small small large large large"; got != want {
+			t.Errorf("%s, not %s", got, want)
+		}
+		if f.free != 1 || len(f.ready) != 0 || len(f.tenants) != 0 {
+			t.Errorf("%d free, %d ready, %d tenants", f.free, len(f.ready), len(f.tenants))
+		}
+	})
+}
+
+// TestFlightsLoseNothing: whatever gives up when, every lane comes back.
+func TestFlightsLoseNothing(t *testing.T) {
+	f := newFlights(&GatewayConfig{TenantRequestsMax: 64, TenantBytesMax: 1 << 40, Lanes: 3, TenantLanes: 2, Now: time.Now})
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			tenant := fmt.Sprint("tenant-", i%5)
+			for j := range 300 {
+				if err := f.enter(tenant, 1); err != nil {
+					t.Error(err)
+					return
+				}
+				ctx, cancel := context.WithTimeout(context.Background(), time.Duration(j%7)*20*time.Microsecond)
+				if f.lane(ctx, tenant, j) == nil {
+					f.done(tenant)
+				}
+				cancel()
+				f.leave(tenant, 1)
+			}
+		})
+	}
+	wg.Wait()
+	if f.free != 3 || len(f.ready) != 0 || len(f.tenants) != 0 {
+		t.Errorf("%d of 3 lanes are free, %d tenants ready, %d remembered", f.free, len(f.ready), len(f.tenants))
+	}
 }
 
 // heldLog holds every append of a tenant until it is let go.

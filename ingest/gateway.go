@@ -72,8 +72,11 @@ type GatewayConfig struct {
 	// TenantBytesMax bounds the bytes their bodies may have, compressed ones at
 	// their largest. Default 16 MiB: what a hundred such floods hold fits in memory.
 	TenantBytesMax int64
-	// TenantLanes is how many of them are decoded and appended at once while other
-	// tenants send too. Default 2: one is decoded while another is synced.
+	// Lanes is how many requests are decoded and appended at once, of all tenants.
+	// Default 16: more would wait for the log's syncs there, and no longer by turns.
+	Lanes int
+	// TenantLanes is how many of them may be of one tenant while others send too.
+	// Default 4: two are decoded while two are synced.
 	TenantLanes int
 
 	Metrics *GatewayMetrics
@@ -117,8 +120,11 @@ func (cfg GatewayConfig) withDefaults() GatewayConfig {
 	if cfg.TenantBytesMax == 0 {
 		cfg.TenantBytesMax = 16 << 20
 	}
+	if cfg.Lanes == 0 {
+		cfg.Lanes = 16
+	}
 	if cfg.TenantLanes == 0 {
-		cfg.TenantLanes = 2
+		cfg.TenantLanes = 4
 	}
 	if cfg.Metrics == nil {
 		cfg.Metrics = NewGatewayMetrics(nil)
@@ -246,7 +252,7 @@ func (g *Gateway) handle(r *http.Request, scope tenancy.Scope, in door, x *excha
 	if err := g.body.read(r, x); err != nil {
 		return err
 	}
-	if err := g.flights.lane(r.Context(), tenant); err != nil {
+	if err := g.flights.lane(r.Context(), tenant, len(x.body)); err != nil {
 		return err
 	}
 	defer g.flights.done(tenant)
