@@ -44,7 +44,7 @@ func newTenant(a *app) *cobra.Command {
 		newTenantCreate(a), newTenantUpdate(a), newTenantUpgrade(a), newTenantList(a), newTenantShow(a), newTenantUsage(a),
 		newTenantInvite(a), newTenantInvitations(a), newTenantAccept(a), newTenantMembers(a), newTenantImportUsers(a),
 		newTenantSuspend(a), newTenantResume(a), newTenantActivate(a), newTenantDelete(a), newTenantRestore(a),
-		newTenantExport(a), newTenantEraseUser(a), newTenantMigrate(a))
+		newTenantProvision(a), newTenantExport(a), newTenantEraseUser(a), newTenantMigrate(a))
 }
 
 // tenantPath is the address of a tenant, or of something of it.
