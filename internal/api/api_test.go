@@ -19,6 +19,7 @@ import (
 
 	"github.com/agentik-os/panda/aggregate"
 	"github.com/agentik-os/panda/ingest"
+	"github.com/agentik-os/panda/internal/apidoc/apidoctest"
 	"github.com/agentik-os/panda/internal/auth"
 	"github.com/agentik-os/panda/internal/eventlog"
 	"github.com/agentik-os/panda/internal/eventlog/eventlogtest"
@@ -248,7 +249,12 @@ func (s *stack) serve(stages *Stages, clock func() time.Time) {
 		},
 	}).Register(server)
 	s.routes = server.Routes()
-	web := httptest.NewServer(server.Handler())
+	// Every answer of every test is held against the API's description.
+	checker, err := apidoctest.New()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	web := httptest.NewServer(checker.Wrap(s.t, server.Handler()))
 	s.t.Cleanup(web.Close)
 	s.url = web.URL
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/agentik-os/panda/internal/apidoc/apidoctest"
 	"github.com/agentik-os/panda/internal/auth"
 	"github.com/agentik-os/panda/internal/eventlog/eventlogtest"
 	"github.com/agentik-os/panda/internal/tenancy"
@@ -50,7 +51,12 @@ func newAPI(t *testing.T) *api {
 		c.Authenticate = auth.New(auth.Config{Registry: r, RemoteIP: RemoteIP, FailuresMax: 1000}).Authenticate
 	})
 	(&Tenants{Registry: r, Cursors: Cursors{Key: bytes.Repeat([]byte{7}, 32)}}).Register(s)
-	return &api{t: t, h: s.Handler(), registry: r, platform: secret.Reveal()}
+	// Every answer of every test is held against the API's description.
+	checker, err := apidoctest.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &api{t: t, h: checker.Wrap(t, s.Handler()), registry: r, platform: secret.Reveal()}
 }
 
 func (a *api) call(key, method, target, body string, headers ...string) *httptest.ResponseRecorder {
