@@ -8,6 +8,7 @@ import (
 
 	"github.com/agentik-os/panda/ingest"
 	"github.com/agentik-os/panda/internal/api"
+	"github.com/agentik-os/panda/internal/apidoc"
 	"github.com/agentik-os/panda/internal/httpapi"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/rollup"
@@ -18,6 +19,7 @@ import (
 func (p *pipeline) routes(usage usageLog) {
 	cursorKey := sha256.Sum256(append([]byte("cursors\x00"), p.signing...))
 	cursors := httpapi.Cursors{Key: cursorKey[:]}
+	apidoc.Register(p.server)
 	p.gateway.Routes(p.server)
 	(&httpapi.Tenants{Registry: p.registry, Cursors: cursors}).Register(p.server)
 	(&api.API{
