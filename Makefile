@@ -53,7 +53,10 @@ build: ## build bin/panda
 	@mkdir -p $(BIN)
 	@CGO_ENABLED=0 $(GO) build -buildvcs=auto -trimpath -o $(BIN)/panda ./cmd/panda
 
-generate: engine ## refresh the expectations in testdata (read the diff before you commit it)
+OAPI_CODEGEN := github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen@v2.8.2
+generate: engine ## refresh the API client and the expectations in testdata (read the diff before you commit it)
+	$(GO) run $(OAPI_CODEGEN) -config schemas/apiclient/generate.yaml schemas/openapi.yaml
+	@(cd schemas && sha256sum openapi.yaml apiclient/generate.yaml apiclient/overlay.yaml apiclient/client.gen.go) > schemas/apiclient/generated.sha256
 	@for dir in $$(grep -rl --include='*_test.go' '"rewrite"' . | xargs -n1 dirname | sort -u); do \
 		$(GO) test $$dir -rewrite || exit 1; \
 	done

@@ -185,7 +185,7 @@ func (d *Document) answerSample(o Operation) string {
 
 // sampleOf is the example of a body, or one that is made of its schema.
 func (d *Document) sampleOf(media Media) string {
-	n := &yaml.Node{}
+	var n *yaml.Node
 	if len(media.examples) > 0 {
 		n = media.examples[0]
 	} else {
