@@ -50,7 +50,9 @@ func newAPI(t *testing.T) *api {
 	s := newServer(t, func(c *Config) {
 		c.Authenticate = auth.New(auth.Config{Registry: r, RemoteIP: RemoteIP, FailuresMax: 1000}).Authenticate
 	})
-	(&Tenants{Registry: r, Cursors: Cursors{Key: bytes.Repeat([]byte{7}, 32)}}).Register(s)
+	invitations := auth.Invitations{Key: bytes.Repeat([]byte{8}, 32)}
+	(&Tenants{Registry: r, Cursors: Cursors{Key: bytes.Repeat([]byte{7}, 32)}, Authenticate: s.cfg.Authenticate,
+		NewToken: invitations.NewToken, ReadToken: invitations.ReadToken}).Register(s)
 	// Every answer of every test is held against the API's description.
 	checker, err := apidoctest.New()
 	if err != nil {

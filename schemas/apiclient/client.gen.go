@@ -386,6 +386,27 @@ func (e MemberImportRowStatus) Valid() bool {
 	}
 }
 
+// Defines values for OperationStatus.
+const (
+	Done    OperationStatus = "done"
+	Failed  OperationStatus = "failed"
+	Running OperationStatus = "running"
+)
+
+// Valid indicates whether the value is a known member of the OperationStatus enum.
+func (e OperationStatus) Valid() bool {
+	switch e {
+	case Done:
+		return true
+	case Failed:
+		return true
+	case Running:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for Permission.
 const (
 	PermissionAdmin  Permission = "admin"
@@ -1369,6 +1390,35 @@ type Numbers struct {
 	Unpriced    int64  `json:"unpriced"`
 }
 
+// Operation Work that takes longer than a request.
+type Operation struct {
+	BeganAt time.Time `json:"began_at"`
+	ID      string    `json:"id"`
+	Kind    string    `json:"kind"`
+
+	// Part How much of it is done.
+	Part *int64 `json:"part,omitempty"`
+
+	// Problem A refusal (RFC 9457).
+	//
+	// Examples: {"code":"rate_limited","detail":"API rate limit exceeded. Current: 5000, Max: 5000. Upgrade your plan.","status":429,"title":"API rate limit exceeded","type":"https://iana.org/assignments/http-problem-types#quota-exceeded"}
+	Problem *Problem `json:"problem,omitempty"`
+
+	// Result What the request would have been answered.
+	Result interface{}     `json:"result,omitempty"`
+	Status OperationStatus `json:"status"`
+
+	// Step What is being done.
+	Step     *string `json:"step,omitempty"`
+	TenantID string  `json:"tenant_id"`
+
+	// Whole How much there is.
+	Whole *int64 `json:"whole,omitempty"`
+}
+
+// OperationStatus defines model for Operation.Status.
+type OperationStatus string
+
 // Permission One thing that a credential may do. None includes another.
 type Permission string
 
@@ -1736,6 +1786,12 @@ type SlowQueries struct {
 	NextCursor *string `json:"next_cursor,omitempty"`
 }
 
+// Started defines model for Started.
+type Started struct {
+	// Operation Work that takes longer than a request.
+	Operation Operation `json:"operation"`
+}
+
 // StoredEvent defines model for StoredEvent.
 type StoredEvent struct {
 	// Calls 1, or -1 for what takes a call back, or 0.
@@ -1809,6 +1865,9 @@ type Tenant struct {
 	// Certificate Of an erased tenant: what was erased and how it was checked.
 	Certificate *map[string]interface{} `json:"certificate,omitempty"`
 	CreatedAt   time.Time               `json:"created_at"`
+
+	// DashboardURL The tenant's page for people.
+	DashboardURL string `json:"dashboard_url"`
 
 	// Database The tenant's own database, "" for the shared one.
 	Database  *string    `json:"database,omitempty"`
@@ -3340,6 +3399,13 @@ type ClientInterface interface {
 	// Corresponds with POST /v1/keys/{id}/rotate (the `RotateKey` operationId).
 	RotateKey(ctx context.Context, id KeyID, params *RotateKeyParams, body RotateKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// GetOperation See how far a long piece of work is
+	//
+	// A migration or an erasure that took longer than its request. It is known until the server is started again; then the same is asked for again.
+	//
+	// Corresponds with GET /v1/operations/{operation} (the `GetOperation` operationId).
+	GetOperation(ctx context.Context, operation string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListPlans List the plans
 	//
 	// From small to large.
@@ -4141,6 +4207,23 @@ func (c *Client) RotateKeyWithBody(ctx context.Context, id KeyID, params *Rotate
 // Corresponds with POST /v1/keys/{id}/rotate (the `RotateKey` operationId).
 func (c *Client) RotateKey(ctx context.Context, id KeyID, params *RotateKeyParams, body RotateKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewRotateKeyRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetOperation See how far a long piece of work is
+//
+// A migration or an erasure that took longer than its request. It is known until the server is started again; then the same is asked for again.
+//
+// Corresponds with GET /v1/operations/{operation} (the `GetOperation` operationId).
+func (c *Client) GetOperation(ctx context.Context, operation string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetOperationRequest(c.Server, operation)
 	if err != nil {
 		return nil, err
 	}
@@ -6264,6 +6347,40 @@ func NewRotateKeyRequestWithBody(server string, id KeyID, params *RotateKeyParam
 			req.Header.Set("Idempotency-Key", headerParam0)
 		}
 
+	}
+
+	return req, nil
+}
+
+// NewGetOperationRequest constructs an http.Request for the GetOperation method
+func NewGetOperationRequest(server string, operation string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "operation", operation, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/operations/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
 	}
 
 	return req, nil
@@ -8944,6 +9061,15 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/keys/{id}/rotate (the `RotateKey` operationId).
 	RotateKeyWithResponse(ctx context.Context, id KeyID, params *RotateKeyParams, body RotateKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*RotateKeyResponse, error)
 
+	// GetOperationWithResponse See how far a long piece of work is
+	//
+	// A migration or an erasure that took longer than its request. It is known until the server is started again; then the same is asked for again.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/operations/{operation} (the `GetOperation` operationId).
+	GetOperationWithResponse(ctx context.Context, operation string, reqEditors ...RequestEditorFn) (*GetOperationResponse, error)
+
 	// ListPlansWithResponse List the plans
 	//
 	// From small to large.
@@ -10131,6 +10257,54 @@ func (r RotateKeyResponse) ContentType() string {
 	return ""
 }
 
+type GetOperationResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Operation
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetOperationResponse) GetJSON200() *Operation {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetOperationResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetOperationResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetOperationResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetOperationResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetOperationResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListPlansResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -10664,6 +10838,8 @@ type DeleteTenantResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Tenant
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Started
 	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationProblemJSONDefault *Problem
 }
@@ -10671,6 +10847,11 @@ type DeleteTenantResponse struct {
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
 func (r DeleteTenantResponse) GetJSON200() *Tenant {
 	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r DeleteTenantResponse) GetJSON202() *Started {
+	return r.JSON202
 }
 
 // GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
@@ -10904,6 +11085,8 @@ type EraseUserResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *UserErasure
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Started
 	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationProblemJSONDefault *Problem
 }
@@ -10911,6 +11094,11 @@ type EraseUserResponse struct {
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
 func (r EraseUserResponse) GetJSON200() *UserErasure {
 	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r EraseUserResponse) GetJSON202() *Started {
+	return r.JSON202
 }
 
 // GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
@@ -11473,6 +11661,8 @@ type MigrateTenantResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Migration
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Started
 	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationProblemJSONDefault *Problem
 }
@@ -11480,6 +11670,11 @@ type MigrateTenantResponse struct {
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
 func (r MigrateTenantResponse) GetJSON200() *Migration {
 	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r MigrateTenantResponse) GetJSON202() *Started {
+	return r.JSON202
 }
 
 // GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
@@ -11569,6 +11764,8 @@ type ProvisionTenantResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Provision
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Started
 	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationProblemJSONDefault *Problem
 }
@@ -11576,6 +11773,11 @@ type ProvisionTenantResponse struct {
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
 func (r ProvisionTenantResponse) GetJSON200() *Provision {
 	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r ProvisionTenantResponse) GetJSON202() *Started {
+	return r.JSON202
 }
 
 // GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
@@ -12261,6 +12463,21 @@ func (c *ClientWithResponses) RotateKeyWithResponse(ctx context.Context, id KeyI
 		return nil, err
 	}
 	return ParseRotateKeyResponse(rsp)
+}
+
+// GetOperationWithResponse See how far a long piece of work is
+//
+// A migration or an erasure that took longer than its request. It is known until the server is started again; then the same is asked for again.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/operations/{operation} (the `GetOperation` operationId).
+func (c *ClientWithResponses) GetOperationWithResponse(ctx context.Context, operation string, reqEditors ...RequestEditorFn) (*GetOperationResponse, error) {
+	rsp, err := c.GetOperation(ctx, operation, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetOperationResponse(rsp)
 }
 
 // ListPlansWithResponse List the plans
@@ -13536,6 +13753,39 @@ func ParseRotateKeyResponse(rsp *http.Response) (*RotateKeyResponse, error) {
 	return response, nil
 }
 
+// ParseGetOperationResponse parses an HTTP response from a GetOperationWithResponse call
+func ParseGetOperationResponse(rsp *http.Response) (*GetOperationResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetOperationResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Operation
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListPlansResponse parses an HTTP response from a ListPlansWithResponse call
 func ParseListPlansResponse(rsp *http.Response) (*ListPlansResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -13920,6 +14170,13 @@ func ParseDeleteTenantResponse(rsp *http.Response) (*DeleteTenantResponse, error
 		}
 		response.JSON200 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Started
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -14084,6 +14341,13 @@ func ParseEraseUserResponse(rsp *http.Response) (*EraseUserResponse, error) {
 			return nil, err
 		}
 		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Started
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem
@@ -14480,6 +14744,13 @@ func ParseMigrateTenantResponse(rsp *http.Response) (*MigrateTenantResponse, err
 		}
 		response.JSON200 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Started
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -14545,6 +14816,13 @@ func ParseProvisionTenantResponse(rsp *http.Response) (*ProvisionTenantResponse,
 			return nil, err
 		}
 		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Started
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem
