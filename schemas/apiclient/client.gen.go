@@ -17,7 +17,6 @@ import (
 	"github.com/agentik-os/panda/schemas"
 	"github.com/oapi-codegen/nullable"
 	"github.com/oapi-codegen/runtime"
-	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
 // Defines values for AuditEntryOutcome.
@@ -1157,8 +1156,8 @@ type InvitationStatus string
 
 // InvitationCreate defines model for InvitationCreate.
 type InvitationCreate struct {
-	Email openapi_types.Email `json:"email"`
-	Name  *string             `json:"name,omitempty"`
+	Email string  `json:"email"`
+	Name  *string `json:"name,omitempty"`
 
 	// Role viewer reads; member reads and sends usage; admin manages members, keys and budgets; owner may do everything.
 	Role Role `json:"role"`
@@ -1293,8 +1292,8 @@ type Member struct {
 
 // MemberCreate defines model for MemberCreate.
 type MemberCreate struct {
-	Email openapi_types.Email `json:"email"`
-	Name  *string             `json:"name,omitempty"`
+	Email string  `json:"email"`
+	Name  *string `json:"name,omitempty"`
 
 	// Role viewer reads; member reads and sends usage; admin manages members, keys and budgets; owner may do everything.
 	Role Role `json:"role"`
@@ -1768,7 +1767,7 @@ type SignupRequest struct {
 	Company string `json:"company"`
 
 	// Email The owner's address, and where bills go.
-	Email openapi_types.Email `json:"email"`
+	Email string `json:"email"`
 
 	// Name The owner's name.
 	Name *string `json:"name,omitempty"`
@@ -1912,7 +1911,7 @@ type Tenant struct {
 
 // TenantCreate defines model for TenantCreate.
 type TenantCreate struct {
-	BillingEmail  *openapi_types.Email     `json:"billing_email,omitempty"`
+	BillingEmail  *string                  `json:"billing_email,omitempty"`
 	Budgets       *[]Budget                `json:"budgets,omitempty"`
 	MonthlyBudget nullable.Nullable[Money] `json:"monthly_budget,omitempty"`
 	Name          string                   `json:"name"`
