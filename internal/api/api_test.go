@@ -220,13 +220,15 @@ func (s *stack) serve(stages *Stages, clock func() time.Time) {
 			return t.ID, err
 		},
 	}, usageLog{s.log})
+	authenticate := auth.New(auth.Config{Registry: s.registry, RemoteIP: httpapi.RemoteIP}).Authenticate
 	server := httpapi.New(httpapi.Config{
-		Authenticate: auth.New(auth.Config{Registry: s.registry, RemoteIP: httpapi.RemoteIP}).Authenticate,
-		Metrics:      prometheus.NewRegistry(), Logger: zerolog.Nop(),
+		Authenticate: authenticate, Metrics: prometheus.NewRegistry(), Logger: zerolog.Nop(),
 	})
 	cursors := httpapi.Cursors{Key: bytes.Repeat([]byte{7}, 32)}
 	gateway.Routes(server)
-	(&httpapi.Tenants{Registry: s.registry, Cursors: cursors}).Register(server)
+	invitations := auth.Invitations{Key: bytes.Repeat([]byte{8}, 32)}
+	(&httpapi.Tenants{Registry: s.registry, Cursors: cursors, Authenticate: authenticate,
+		NewToken: invitations.NewToken, ReadToken: invitations.ReadToken}).Register(server)
 	(&API{
 		Stages: func() (*Stages, error) {
 			if f := s.onStages.Load(); f != nil {

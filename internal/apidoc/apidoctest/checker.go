@@ -127,14 +127,29 @@ func (c *Checker) Wrap(t testing.TB, h http.Handler) http.Handler {
 		}
 		seen := &recorder{ResponseWriter: w}
 		h.ServeHTTP(seen, r)
-		for _, complaint := range c.check(r, sent.seen.Bytes(), seen) {
+		x := exchange{r, sent.seen.Bytes(), seen.status, seen.Header(), seen.body.Bytes()}
+		for _, complaint := range c.check(&x) {
 			t.Errorf("%s %s answered %d, and the API's description says otherwise: %s", r.Method, r.URL, seen.status, complaint)
 		}
 	})
 }
 
+// Transport returns a client's transport that checks what goes through it, for tests of
+// whole programs. What differs is an error of the request.
+func (c *Checker) Transport(next http.RoundTripper) http.RoundTripper { return transport{c, next} }
+
+// exchange is a request and its answer.
+type exchange struct {
+	*http.Request
+	sent   []byte
+	status int
+	header http.Header
+	body   []byte
+}
+
 // check returns what is wrong with an exchange.
-func (c *Checker) check(r *http.Request, sent []byte, got *recorder) []string {
+func (c *Checker) check(got *exchange) []string {
+	r, sent := got.Request, got.sent
 	handler, pattern := c.mux.Handler(r)
 	o, known := handler.(operation)
 	if pattern == "" || !known {
@@ -150,9 +165,9 @@ func (c *Checker) check(r *http.Request, sent []byte, got *recorder) []string {
 		return []string{"the operation " + o.ID + " does not list this status"}
 	}
 	if r.Method != http.MethodHead {
-		wrong = append(wrong, c.body(answer, at, got.Header().Get("Content-Type"), got.body.Bytes())...)
+		wrong = append(wrong, c.body(answer, at, got.header.Get("Content-Type"), got.body)...)
 	}
-	if _, listed := answer["headers"].(map[string]any)["X-Request-Id"]; listed && got.Header().Get("X-Request-Id") == "" {
+	if _, listed := answer["headers"].(map[string]any)["X-Request-Id"]; listed && got.header.Get("X-Request-Id") == "" {
 		wrong = append(wrong, "X-Request-Id is missing")
 	}
 	if got.status/100 != 2 {

@@ -1,11 +1,22 @@
 package apidoctest
 
 import (
-	"io"
+	"bytes"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/agentik-os/panda/internal/apidoc"
+	"github.com/agentik-os/panda/internal/tenancy"
+	"github.com/agentik-os/panda/schemas"
 )
 
 func newChecker(t *testing.T) *Checker {
@@ -150,14 +161,103 @@ func TestDifferencesAreFound(t *testing.T) {
 		"a number for a money": {"GET", "/v1/entitlements", "", 200, "application/json", `{"decision":"allow","as_of":{"seq":"1","time":"2026-02-14T00:00:00Z"}}`, "/as_of/seq"},
 	} {
 		r := httptest.NewRequest(x.method, x.target, nil)
-		w := &recorder{ResponseWriter: httptest.NewRecorder()}
-		w.Header().Set("Content-Type", x.contentType)
-		w.Header().Set("X-Request-Id", "1")
-		w.WriteHeader(x.status)
-		_, _ = io.WriteString(w, x.body)
-		got := strings.Join(c.check(r, []byte(x.sent), w), "; ")
+		header := http.Header{"Content-Type": {x.contentType}, "X-Request-Id": {"1"}}
+		got := strings.Join(c.check(&exchange{r, []byte(x.sent), x.status, header, []byte(x.body)}), "; ")
 		if (x.want == "") != (got == "") || !strings.Contains(got, x.want) {
 			t.Errorf("%s: %q, want %q", name, got, x.want)
+		}
+	}
+}
+
+// Around a server and in front of a client the same is found.
+func TestBothSidesAreChecked(t *testing.T) {
+	c := newChecker(t)
+	answer := `{"revision":null}`
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("X-Request-Id", "1")
+		_, _ = w.Write([]byte(answer))
+	}))
+	defer server.Close()
+	client := &http.Client{Transport: c.Transport(http.DefaultTransport)}
+	ask := func(body string) error {
+		res, err := client.Post(server.URL+"/v1/events/lookup", "application/json", strings.NewReader(body))
+		if err == nil {
+			res.Body.Close()
+		}
+		return err
+	}
+	if err := ask(`{"source":"/r","ids":[]}`); err == nil || !strings.Contains(err.Error(), "description says otherwise") {
+		t.Errorf("a wrong answer: %v", err)
+	}
+	answer = `{"found":[],"missing":[]}`
+	if err := ask(`{"source":"/r","ids":[]}`); err != nil {
+		t.Error(err)
+	}
+	if err := ask(`{"source":"/r","ids":[],"more":1}`); err == nil || !strings.Contains(err.Error(), "more") {
+		t.Errorf("a wrong request that was taken: %v", err)
+	}
+	isOther := func(o *apidoc.Operation) bool { return o.ID == "lookupEvents" || o.ID == "getUsage" }
+	if missing := c.Missing(isOther); len(missing) != 1 || missing[0] != "getUsage" {
+		t.Errorf("missing: %v", missing)
+	}
+}
+
+// The members of an event are those of its JSON Schema, and the words of the document
+// are Go's.
+func TestTheDocumentSpeaksAsTheSourceDoes(t *testing.T) {
+	c := newChecker(t)
+	text, err := os.ReadFile("../../../schemas/event.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	event, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := func(v any) (list []string) {
+		for name := range v.(map[string]any) {
+			list = append(list, name)
+		}
+		slices.Sort(list)
+		return list
+	}
+	words := func(v any) (list []string) {
+		for _, word := range v.([]any) {
+			list = append(list, fmt.Sprint(word))
+		}
+		slices.Sort(list)
+		return list
+	}
+	named := func(list any) (words []string) {
+		v := reflect.ValueOf(list)
+		for i := range v.Len() {
+			words = append(words, fmt.Sprint(v.Index(i)))
+		}
+		slices.Sort(words)
+		return words
+	}
+	schema := func(path ...string) any { return at(c.raw, append([]string{"components", "schemas"}, path...)...) }
+	var buckets []string
+	for b := range schemas.BucketCount {
+		buckets = append(buckets, schemas.Bucket(b).String())
+	}
+	for name, pair := range map[string][2][]string{
+		"event":            {names(at(event, "properties")), names(schema("Event", "properties"))},
+		"data":             {names(at(event, "$defs", "data", "properties")), names(schema("EventData", "properties"))},
+		"levels":           {names(at(event, "$defs", "data", "properties", "levels", "properties")), names(schema("EventLevels", "properties"))},
+		"types":            {named(schemas.EventTypes()), words(schema("Event", "properties", "type", "enum"))},
+		"buckets":          {named(buckets), names(schema("Tokens", "properties"))},
+		"roles":            {named(tenancy.Roles()), words(schema("Role", "enum"))},
+		"permissions":      {named(tenancy.Permissions()), words(schema("Permission", "enum"))},
+		"statuses":         {named(tenancy.Statuses()), words(schema("TenantStatus", "enum"))},
+		"quotas":           {named(tenancy.QuotaNames()), names(schema("Quotas", "properties"))},
+		"overrides":        {named(tenancy.QuotaNames()), names(schema("QuotaOverrides", "properties"))},
+		"updates":          {named(tenancy.QuotaNames()), names(schema("QuotaUpdate", "properties"))},
+		"levels of quotas": {named(tenancy.QuotaNames()), words(schema("UsageLevel", "properties", "quota", "enum"))},
+	} {
+		if diff := cmp.Diff(pair[0], pair[1]); diff != "" {
+			t.Errorf("%s (-source +document):\n%s", name, diff)
 		}
 	}
 }
