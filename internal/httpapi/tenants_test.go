@@ -12,7 +12,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/agentik-os/panda/internal/apidoc/apidoctest"
 	"github.com/agentik-os/panda/internal/auth"
 	"github.com/agentik-os/panda/internal/eventlog/eventlogtest"
 	"github.com/agentik-os/panda/internal/tenancy"
@@ -54,9 +53,13 @@ func newAPI(t *testing.T) *api {
 	(&Tenants{Registry: r, Cursors: Cursors{Key: bytes.Repeat([]byte{7}, 32)}, Authenticate: s.cfg.Authenticate,
 		NewToken: invitations.NewToken, ReadToken: invitations.ReadToken}).Register(s)
 	// Every answer of every test is held against the API's description.
-	checker, err := apidoctest.New()
+	checker, err := described()
 	if err != nil {
 		t.Fatal(err)
+	}
+	served = map[string]bool{}
+	for _, route := range s.Routes() {
+		served[route.Pattern] = true
 	}
 	return &api{t: t, h: checker.Wrap(t, s.Handler()), registry: r, platform: secret.Reveal()}
 }

@@ -3295,7 +3295,7 @@ type ClientInterface interface {
 	// Takes one event or a batch of up to 1000, as CloudEvents 1.0 in JSON. The answer comes when
 	// the events are on disk, with a verdict each. An event is known by its `source` and `id`:
 	// sent again it counts once, so a batch without an answer is sent again as it was. Bodies may
-	// be compressed (`Content-Encoding: gzip` or `zstd`) and have at most 4 MiB on either side.
+	// be compressed (`Content-Encoding: gzip` or `zstd`) and have at most 1 MiB, compressed and not.
 	// One event may also come in the binary mode of CloudEvents, with its attributes as `ce-` headers.
 	//
 	// Takes any type of body and a specified content type.
@@ -3308,7 +3308,7 @@ type ClientInterface interface {
 	// Takes one event or a batch of up to 1000, as CloudEvents 1.0 in JSON. The answer comes when
 	// the events are on disk, with a verdict each. An event is known by its `source` and `id`:
 	// sent again it counts once, so a batch without an answer is sent again as it was. Bodies may
-	// be compressed (`Content-Encoding: gzip` or `zstd`) and have at most 4 MiB on either side.
+	// be compressed (`Content-Encoding: gzip` or `zstd`) and have at most 1 MiB, compressed and not.
 	// One event may also come in the binary mode of CloudEvents, with its attributes as `ce-` headers.
 	//
 	// Takes a body of the `application/cloudevents-batch+json` content type.
@@ -3993,7 +3993,7 @@ func (c *Client) ListEvents(ctx context.Context, params *ListEventsParams, reqEd
 // Takes one event or a batch of up to 1000, as CloudEvents 1.0 in JSON. The answer comes when
 // the events are on disk, with a verdict each. An event is known by its `source` and `id`:
 // sent again it counts once, so a batch without an answer is sent again as it was. Bodies may
-// be compressed (`Content-Encoding: gzip` or `zstd`) and have at most 4 MiB on either side.
+// be compressed (`Content-Encoding: gzip` or `zstd`) and have at most 1 MiB, compressed and not.
 // One event may also come in the binary mode of CloudEvents, with its attributes as `ce-` headers.
 //
 // Takes any type of body and a specified content type.
@@ -4016,7 +4016,7 @@ func (c *Client) SendEventsWithBody(ctx context.Context, params *SendEventsParam
 // Takes one event or a batch of up to 1000, as CloudEvents 1.0 in JSON. The answer comes when
 // the events are on disk, with a verdict each. An event is known by its `source` and `id`:
 // sent again it counts once, so a batch without an answer is sent again as it was. Bodies may
-// be compressed (`Content-Encoding: gzip` or `zstd`) and have at most 4 MiB on either side.
+// be compressed (`Content-Encoding: gzip` or `zstd`) and have at most 1 MiB, compressed and not.
 // One event may also come in the binary mode of CloudEvents, with its attributes as `ce-` headers.
 //
 // Takes a body of the `application/cloudevents-batch+json` content type.
@@ -8953,7 +8953,7 @@ type ClientWithResponsesInterface interface {
 	// Takes one event or a batch of up to 1000, as CloudEvents 1.0 in JSON. The answer comes when
 	// the events are on disk, with a verdict each. An event is known by its `source` and `id`:
 	// sent again it counts once, so a batch without an answer is sent again as it was. Bodies may
-	// be compressed (`Content-Encoding: gzip` or `zstd`) and have at most 4 MiB on either side.
+	// be compressed (`Content-Encoding: gzip` or `zstd`) and have at most 1 MiB, compressed and not.
 	// One event may also come in the binary mode of CloudEvents, with its attributes as `ce-` headers.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -8966,7 +8966,7 @@ type ClientWithResponsesInterface interface {
 	// Takes one event or a batch of up to 1000, as CloudEvents 1.0 in JSON. The answer comes when
 	// the events are on disk, with a verdict each. An event is known by its `source` and `id`:
 	// sent again it counts once, so a batch without an answer is sent again as it was. Bodies may
-	// be compressed (`Content-Encoding: gzip` or `zstd`) and have at most 4 MiB on either side.
+	// be compressed (`Content-Encoding: gzip` or `zstd`) and have at most 1 MiB, compressed and not.
 	// One event may also come in the binary mode of CloudEvents, with its attributes as `ce-` headers.
 	//
 	// Takes a body of the `application/cloudevents-batch+json` content type, and returns a wrapper object for the known response body format(s).
@@ -12285,7 +12285,7 @@ func (c *ClientWithResponses) ListEventsWithResponse(ctx context.Context, params
 // Takes one event or a batch of up to 1000, as CloudEvents 1.0 in JSON. The answer comes when
 // the events are on disk, with a verdict each. An event is known by its `source` and `id`:
 // sent again it counts once, so a batch without an answer is sent again as it was. Bodies may
-// be compressed (`Content-Encoding: gzip` or `zstd`) and have at most 4 MiB on either side.
+// be compressed (`Content-Encoding: gzip` or `zstd`) and have at most 1 MiB, compressed and not.
 // One event may also come in the binary mode of CloudEvents, with its attributes as `ce-` headers.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -12304,7 +12304,7 @@ func (c *ClientWithResponses) SendEventsWithBodyWithResponse(ctx context.Context
 // Takes one event or a batch of up to 1000, as CloudEvents 1.0 in JSON. The answer comes when
 // the events are on disk, with a verdict each. An event is known by its `source` and `id`:
 // sent again it counts once, so a batch without an answer is sent again as it was. Bodies may
-// be compressed (`Content-Encoding: gzip` or `zstd`) and have at most 4 MiB on either side.
+// be compressed (`Content-Encoding: gzip` or `zstd`) and have at most 1 MiB, compressed and not.
 // One event may also come in the binary mode of CloudEvents, with its attributes as `ce-` headers.
 //
 // Takes a body of the `application/cloudevents-batch+json` content type, and returns a wrapper object for the known response body format(s).
