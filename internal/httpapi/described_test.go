@@ -3,6 +3,8 @@ package httpapi
 import (
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // What no other test asks for, so that each answer was held against the API's
@@ -43,5 +45,31 @@ func TestTheRestOfTheRegistryAnswersAsDescribed(t *testing.T) {
 	}
 	if w := a.call(a.platform, "POST", "/v1/tenants", `{"name":"x","slug":"xx"}`, mergePatch); w.Code != 415 {
 		t.Errorf("a tenant is made of a patch: %d", w.Code)
+	}
+}
+
+func TestKeysArePaged(t *testing.T) {
+	a := newAPI(t)
+	a.tenant("mine")
+	var made, got []string
+	for range 5 {
+		_, id := a.key("mine", `"read"`)
+		made = append(made, id)
+	}
+	for target := "/v1/tenants/mine/keys?limit=2"; target != ""; {
+		v := a.made(a.call(a.platform, "GET", target, ""), 200)
+		for _, item := range v["items"].([]any) {
+			got = append(got, item.(map[string]any)["id"].(string))
+		}
+		next, more := v["next_cursor"].(string)
+		if target = ""; more {
+			target = "/v1/tenants/mine/keys?limit=2&cursor=" + next
+		}
+		if len(got) > len(made) {
+			t.Fatal("the list does not end")
+		}
+	}
+	if diff := cmp.Diff(made, got); diff != "" {
+		t.Error(diff)
 	}
 }
