@@ -827,7 +827,9 @@ type AuditEntry struct {
 	Outcome AuditEntryOutcome       `json:"outcome"`
 
 	// Seq Its place in the audit log.
-	Seq      int64   `json:"seq"`
+	Seq int64 `json:"seq"`
+
+	// TenantID Examples: ten_abcdefgh2345
 	TenantID *string `json:"tenant_id,omitempty"`
 
 	// Times How often a refused attempt was made in its minute.
@@ -1136,16 +1138,20 @@ type IntakeVerdictVerdict string
 type Invitation struct {
 	AcceptedAt *time.Time `json:"accepted_at,omitempty"`
 	CreatedAt  time.Time  `json:"created_at"`
-	Email      string     `json:"email"`
-	ExpiresAt  time.Time  `json:"expires_at"`
-	ID         string     `json:"id"`
-	InvitedBy  string     `json:"invited_by"`
-	RevokedAt  *time.Time `json:"revoked_at,omitempty"`
+
+	// Email Examples: user@acme.com
+	Email     string     `json:"email"`
+	ExpiresAt time.Time  `json:"expires_at"`
+	ID        string     `json:"id"`
+	InvitedBy string     `json:"invited_by"`
+	RevokedAt *time.Time `json:"revoked_at,omitempty"`
 
 	// Role viewer reads; member reads and sends usage; admin manages members, keys and budgets; owner may do everything.
-	Role     Role             `json:"role"`
-	Status   InvitationStatus `json:"status"`
-	TenantID string           `json:"tenant_id"`
+	Role   Role             `json:"role"`
+	Status InvitationStatus `json:"status"`
+
+	// TenantID Examples: ten_abcdefgh2345
+	TenantID string `json:"tenant_id"`
 
 	// Token The secret, in the answer to the invitation and never again.
 	Token *string `json:"token,omitempty"`
@@ -1275,8 +1281,10 @@ type LookupRequest struct {
 // Member defines model for Member.
 type Member struct {
 	AddedAt time.Time `json:"added_at"`
-	Email   string    `json:"email"`
-	ID      string    `json:"id"`
+
+	// Email Examples: user@acme.com
+	Email string `json:"email"`
+	ID    string `json:"id"`
 
 	// Issuer The identity provider, once bound.
 	Issuer *string `json:"issuer,omitempty"`
@@ -1286,8 +1294,10 @@ type Member struct {
 	Role Role `json:"role"`
 
 	// Subject The person at the identity provider, once bound.
-	Subject  *string `json:"subject,omitempty"`
-	TenantID string  `json:"tenant_id"`
+	Subject *string `json:"subject,omitempty"`
+
+	// TenantID Examples: ten_abcdefgh2345
+	TenantID string `json:"tenant_id"`
 }
 
 // MemberCreate defines model for MemberCreate.
@@ -1310,7 +1320,9 @@ type MemberImport struct {
 type MemberImportRow struct {
 	// Detail Why it was refused.
 	Detail *string `json:"detail,omitempty"`
-	Email  string  `json:"email"`
+
+	// Email Examples: user@acme.com
+	Email string `json:"email"`
 
 	// Line Its line in the file, from 1.
 	Line   int                   `json:"line"`
@@ -1334,6 +1346,7 @@ type MemberUpdate struct {
 
 // Membership defines model for Membership.
 type Membership struct {
+	// Email Examples: user@acme.com
 	Email       *string                      `json:"email,omitempty"`
 	LastSeenAt  nullable.Nullable[time.Time] `json:"last_seen_at,omitempty"`
 	MemberID    string                       `json:"member_id"`
@@ -1408,8 +1421,10 @@ type Operation struct {
 	Status OperationStatus `json:"status"`
 
 	// Step What is being done.
-	Step     *string `json:"step,omitempty"`
-	TenantID string  `json:"tenant_id"`
+	Step *string `json:"step,omitempty"`
+
+	// TenantID Examples: ten_abcdefgh2345
+	TenantID string `json:"tenant_id"`
 
 	// Whole How much there is.
 	Whole *int64 `json:"whole,omitempty"`
@@ -1490,6 +1505,7 @@ type PriceNote struct {
 
 // PriceRevision defines model for PriceRevision.
 type PriceRevision struct {
+	// Actor Examples: key:abcd2345
 	Actor   string    `json:"actor"`
 	Created time.Time `json:"created"`
 	Note    string    `json:"note"`
@@ -1627,8 +1643,10 @@ type Query struct {
 	Statement string  `json:"statement"`
 
 	// TenantFilter Whether it names a tenant.
-	TenantFilter *bool   `json:"tenant_filter,omitempty"`
-	TenantID     *string `json:"tenant_id,omitempty"`
+	TenantFilter *bool `json:"tenant_filter,omitempty"`
+
+	// TenantID Examples: ten_abcdefgh2345
+	TenantID *string `json:"tenant_id,omitempty"`
 }
 
 // QueryAudit defines model for QueryAudit.
@@ -1742,11 +1760,13 @@ type RotatedKey struct {
 	ID        string    `json:"id"`
 
 	// Key The secret, in this answer and never again.
-	Key      string       `json:"key"`
-	Name     string       `json:"name"`
-	Old      Key          `json:"old"`
-	Scopes   []Permission `json:"scopes"`
-	TenantID *string      `json:"tenant_id,omitempty"`
+	Key    string       `json:"key"`
+	Name   string       `json:"name"`
+	Old    Key          `json:"old"`
+	Scopes []Permission `json:"scopes"`
+
+	// TenantID Examples: ten_abcdefgh2345
+	TenantID *string `json:"tenant_id,omitempty"`
 }
 
 // ServiceTier defines model for ServiceTier.
@@ -1938,8 +1958,13 @@ type TenantPage struct {
 
 // TenantRef defines model for TenantRef.
 type TenantRef struct {
-	ID   string `json:"id"`
+	// ID Examples: ten_abcdefgh2345
+	ID string `json:"id"`
+
+	// Name Examples: Acme Corporation
 	Name string `json:"name"`
+
+	// Slug Examples: acme-corp
 	Slug string `json:"slug"`
 }
 
@@ -2038,6 +2063,8 @@ type UsagePoint struct {
 	TokensTotal int64 `json:"tokens_total"`
 
 	// Window The day, or the hour as 2026-02-14T09.
+	//
+	// Examples: 2026-02-14
 	Window string `json:"window"`
 }
 
