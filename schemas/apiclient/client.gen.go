@@ -133,6 +133,24 @@ func (e EntitlementAction) Valid() bool {
 	}
 }
 
+// Defines values for ErasureCertificateScope.
+const (
+	ErasureCertificateScopeTenant ErasureCertificateScope = "tenant"
+	ErasureCertificateScopeUser   ErasureCertificateScope = "user"
+)
+
+// Valid indicates whether the value is a known member of the ErasureCertificateScope enum.
+func (e ErasureCertificateScope) Valid() bool {
+	switch e {
+	case ErasureCertificateScopeTenant:
+		return true
+	case ErasureCertificateScopeUser:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for EventSpecversion.
 const (
 	N10 EventSpecversion = "1.0"
@@ -965,6 +983,55 @@ type EraseUserRequest struct {
 	User string `json:"user"`
 }
 
+// ErasedMonth defines model for ErasedMonth.
+type ErasedMonth struct {
+	Calls int64 `json:"calls"`
+
+	// Cost US dollars, a decimal string with up to twelve decimals.
+	//
+	// Examples: 847.320000
+	Cost Money `json:"cost"`
+
+	// Month Examples: 2026-02
+	Month  string `json:"month"`
+	Tokens int64  `json:"tokens"`
+}
+
+// ErasureCertificate What was erased. It holds no name but the tenant's id and the actor's.
+type ErasureCertificate struct {
+	// Actor Examples: key:abcd2345
+	Actor string `json:"actor"`
+
+	// Erased How much, by store.
+	Erased map[string]int64 `json:"erased"`
+
+	// Erasure Examples: era_abcdefgh2345
+	Erasure    string    `json:"erasure"`
+	FinishedAt time.Time `json:"finished_at"`
+
+	// Months What is kept of a tenant for the books.
+	Months *[]ErasedMonth `json:"months,omitempty"`
+
+	// Position Up to where the usage log was erased.
+	Position int64 `json:"position"`
+
+	// Scope Whose user it was is said nowhere.
+	Scope ErasureCertificateScope `json:"scope"`
+
+	// Sha256 Of this JSON without it, in hex.
+	Sha256    string    `json:"sha256"`
+	StartedAt time.Time `json:"started_at"`
+
+	// TenantID Examples: ten_abcdefgh2345
+	TenantID string `json:"tenant_id"`
+
+	// V The version of the form.
+	V int `json:"v"`
+}
+
+// ErasureCertificateScope Whose user it was is said nowhere.
+type ErasureCertificateScope string
+
 // Event A CloudEvent 1.0 in JSON. The whole rules are the JSON Schema urn:agentik-os:panda:event:1, schemas/event.schema.json
 // of the source; the members here are those that exist.
 type Event struct {
@@ -1070,11 +1137,15 @@ type EventRef struct {
 	Source string `json:"source"`
 }
 
-// Export Everything about the tenant, by kind.
+// Export Everything that is held about a tenant, by section; a document without its manifest is not whole. The whole form is the JSON
+// Schema urn:agentik-os:panda:tenant-export:1.
 type Export map[string]interface{}
 
-// ExportLine One record and its kind.
-type ExportLine map[string]interface{}
+// ExportLine One record and the section that it belongs to.
+type ExportLine struct {
+	Record  map[string]interface{} `json:"record"`
+	Section string                 `json:"section"`
+}
 
 // ExportRequest defines model for ExportRequest.
 type ExportRequest struct {
@@ -1367,15 +1438,26 @@ type MigrateRequest struct {
 
 // Migration defines model for Migration.
 type Migration struct {
-	Database *string    `json:"database,omitempty"`
-	From     *Isolation `json:"from,omitempty"`
+	// From The database that the rows lay in.
+	From string `json:"from"`
 
-	// Rows Rows moved, by table.
-	Rows                 *map[string]int64      `json:"rows,omitempty"`
-	Tenant               Tenant                 `json:"tenant"`
-	To                   *Isolation             `json:"to,omitempty"`
-	TookMs               *int64                 `json:"took_ms,omitempty"`
-	AdditionalProperties map[string]interface{} `json:"-"`
+	// PausedMs For how long nothing was counted; events were taken in as ever.
+	PausedMs int64 `json:"paused_ms"`
+
+	// Position Of the ledger at the change.
+	Position int64 `json:"position"`
+
+	// Rows Rows that were held against each other in both places.
+	Rows int64 `json:"rows"`
+
+	// TenantID Examples: ten_abcdefgh2345
+	TenantID string `json:"tenant_id"`
+
+	// To The one they lie in now; the same if there was nothing to do.
+	To string `json:"to"`
+
+	// Windows Windows that were.
+	Windows int64 `json:"windows"`
 }
 
 // Money US dollars, a decimal string with up to twelve decimals.
@@ -1881,9 +1963,9 @@ type Tenant struct {
 	BillingEmail *string  `json:"billing_email,omitempty"`
 	Budgets      []Budget `json:"budgets"`
 
-	// Certificate Of an erased tenant: what was erased and how it was checked.
-	Certificate *map[string]interface{} `json:"certificate,omitempty"`
-	CreatedAt   time.Time               `json:"created_at"`
+	// Certificate What was erased. It holds no name but the tenant's id and the actor's.
+	Certificate *ErasureCertificate `json:"certificate,omitempty"`
+	CreatedAt   time.Time           `json:"created_at"`
 
 	// DashboardURL The tenant's page for people.
 	DashboardURL string `json:"dashboard_url"`
@@ -2098,17 +2180,6 @@ type UsageSeries struct {
 	AsOf   Position     `json:"as_of"`
 	Rows   []UsagePoint `json:"rows"`
 	Tenant TenantRef    `json:"tenant"`
-}
-
-// UserErasure defines model for UserErasure.
-type UserErasure struct {
-	ErasedAt *time.Time `json:"erased_at,omitempty"`
-
-	// Events Events that named the user.
-	Events               *int64                 `json:"events,omitempty"`
-	Tenant               TenantRef              `json:"tenant"`
-	User                 string                 `json:"user"`
-	AdditionalProperties map[string]interface{} `json:"-"`
 }
 
 // UserSessions defines model for UserSessions.
@@ -2746,147 +2817,6 @@ type ProvisionTenantJSONRequestBody = ProvisionRequest
 // SuspendTenantJSONRequestBody defines body for SuspendTenant for application/json ContentType.
 type SuspendTenantJSONRequestBody = SuspendRequest
 
-// Getter for additional properties for Migration. Returns the specified
-// element and whether it was found
-func (a Migration) Get(fieldName string) (value interface{}, found bool) {
-	if a.AdditionalProperties != nil {
-		value, found = a.AdditionalProperties[fieldName]
-	}
-	return
-}
-
-// Setter for additional properties for Migration
-func (a *Migration) Set(fieldName string, value interface{}) {
-	if a.AdditionalProperties == nil {
-		a.AdditionalProperties = make(map[string]interface{})
-	}
-	a.AdditionalProperties[fieldName] = value
-}
-
-// Override default JSON handling for Migration to handle AdditionalProperties
-func (a *Migration) UnmarshalJSON(b []byte) error {
-	object := make(map[string]json.RawMessage)
-	err := json.Unmarshal(b, &object)
-	if err != nil {
-		return err
-	}
-
-	if raw, found := object["database"]; found {
-		err = json.Unmarshal(raw, &a.Database)
-		if err != nil {
-			return fmt.Errorf("error reading 'database': %w", err)
-		}
-		delete(object, "database")
-	}
-
-	if raw, found := object["from"]; found {
-		err = json.Unmarshal(raw, &a.From)
-		if err != nil {
-			return fmt.Errorf("error reading 'from': %w", err)
-		}
-		delete(object, "from")
-	}
-
-	if raw, found := object["rows"]; found {
-		err = json.Unmarshal(raw, &a.Rows)
-		if err != nil {
-			return fmt.Errorf("error reading 'rows': %w", err)
-		}
-		delete(object, "rows")
-	}
-
-	if raw, found := object["tenant"]; found {
-		err = json.Unmarshal(raw, &a.Tenant)
-		if err != nil {
-			return fmt.Errorf("error reading 'tenant': %w", err)
-		}
-		delete(object, "tenant")
-	}
-
-	if raw, found := object["to"]; found {
-		err = json.Unmarshal(raw, &a.To)
-		if err != nil {
-			return fmt.Errorf("error reading 'to': %w", err)
-		}
-		delete(object, "to")
-	}
-
-	if raw, found := object["took_ms"]; found {
-		err = json.Unmarshal(raw, &a.TookMs)
-		if err != nil {
-			return fmt.Errorf("error reading 'took_ms': %w", err)
-		}
-		delete(object, "took_ms")
-	}
-
-	if len(object) != 0 {
-		a.AdditionalProperties = make(map[string]interface{})
-		for fieldName, fieldBuf := range object {
-			var fieldVal interface{}
-			err := json.Unmarshal(fieldBuf, &fieldVal)
-			if err != nil {
-				return fmt.Errorf("error unmarshaling field %s: %w", fieldName, err)
-			}
-			a.AdditionalProperties[fieldName] = fieldVal
-		}
-	}
-	return nil
-}
-
-// Override default JSON handling for Migration to handle AdditionalProperties
-func (a Migration) MarshalJSON() ([]byte, error) {
-	var err error
-	object := make(map[string]json.RawMessage)
-
-	if a.Database != nil {
-		object["database"], err = json.Marshal(a.Database)
-		if err != nil {
-			return nil, fmt.Errorf("error marshaling 'database': %w", err)
-		}
-	}
-
-	if a.From != nil {
-		object["from"], err = json.Marshal(a.From)
-		if err != nil {
-			return nil, fmt.Errorf("error marshaling 'from': %w", err)
-		}
-	}
-
-	if a.Rows != nil {
-		object["rows"], err = json.Marshal(a.Rows)
-		if err != nil {
-			return nil, fmt.Errorf("error marshaling 'rows': %w", err)
-		}
-	}
-
-	object["tenant"], err = json.Marshal(a.Tenant)
-	if err != nil {
-		return nil, fmt.Errorf("error marshaling 'tenant': %w", err)
-	}
-
-	if a.To != nil {
-		object["to"], err = json.Marshal(a.To)
-		if err != nil {
-			return nil, fmt.Errorf("error marshaling 'to': %w", err)
-		}
-	}
-
-	if a.TookMs != nil {
-		object["took_ms"], err = json.Marshal(a.TookMs)
-		if err != nil {
-			return nil, fmt.Errorf("error marshaling 'took_ms': %w", err)
-		}
-	}
-
-	for fieldName, field := range a.AdditionalProperties {
-		object[fieldName], err = json.Marshal(field)
-		if err != nil {
-			return nil, fmt.Errorf("error marshaling '%s': %w", fieldName, err)
-		}
-	}
-	return json.Marshal(object)
-}
-
 // Getter for additional properties for Provision. Returns the specified
 // element and whether it was found
 func (a Provision) Get(fieldName string) (value interface{}, found bool) {
@@ -3000,115 +2930,6 @@ func (a Provision) MarshalJSON() ([]byte, error) {
 	object["tenant"], err = json.Marshal(a.Tenant)
 	if err != nil {
 		return nil, fmt.Errorf("error marshaling 'tenant': %w", err)
-	}
-
-	for fieldName, field := range a.AdditionalProperties {
-		object[fieldName], err = json.Marshal(field)
-		if err != nil {
-			return nil, fmt.Errorf("error marshaling '%s': %w", fieldName, err)
-		}
-	}
-	return json.Marshal(object)
-}
-
-// Getter for additional properties for UserErasure. Returns the specified
-// element and whether it was found
-func (a UserErasure) Get(fieldName string) (value interface{}, found bool) {
-	if a.AdditionalProperties != nil {
-		value, found = a.AdditionalProperties[fieldName]
-	}
-	return
-}
-
-// Setter for additional properties for UserErasure
-func (a *UserErasure) Set(fieldName string, value interface{}) {
-	if a.AdditionalProperties == nil {
-		a.AdditionalProperties = make(map[string]interface{})
-	}
-	a.AdditionalProperties[fieldName] = value
-}
-
-// Override default JSON handling for UserErasure to handle AdditionalProperties
-func (a *UserErasure) UnmarshalJSON(b []byte) error {
-	object := make(map[string]json.RawMessage)
-	err := json.Unmarshal(b, &object)
-	if err != nil {
-		return err
-	}
-
-	if raw, found := object["erased_at"]; found {
-		err = json.Unmarshal(raw, &a.ErasedAt)
-		if err != nil {
-			return fmt.Errorf("error reading 'erased_at': %w", err)
-		}
-		delete(object, "erased_at")
-	}
-
-	if raw, found := object["events"]; found {
-		err = json.Unmarshal(raw, &a.Events)
-		if err != nil {
-			return fmt.Errorf("error reading 'events': %w", err)
-		}
-		delete(object, "events")
-	}
-
-	if raw, found := object["tenant"]; found {
-		err = json.Unmarshal(raw, &a.Tenant)
-		if err != nil {
-			return fmt.Errorf("error reading 'tenant': %w", err)
-		}
-		delete(object, "tenant")
-	}
-
-	if raw, found := object["user"]; found {
-		err = json.Unmarshal(raw, &a.User)
-		if err != nil {
-			return fmt.Errorf("error reading 'user': %w", err)
-		}
-		delete(object, "user")
-	}
-
-	if len(object) != 0 {
-		a.AdditionalProperties = make(map[string]interface{})
-		for fieldName, fieldBuf := range object {
-			var fieldVal interface{}
-			err := json.Unmarshal(fieldBuf, &fieldVal)
-			if err != nil {
-				return fmt.Errorf("error unmarshaling field %s: %w", fieldName, err)
-			}
-			a.AdditionalProperties[fieldName] = fieldVal
-		}
-	}
-	return nil
-}
-
-// Override default JSON handling for UserErasure to handle AdditionalProperties
-func (a UserErasure) MarshalJSON() ([]byte, error) {
-	var err error
-	object := make(map[string]json.RawMessage)
-
-	if a.ErasedAt != nil {
-		object["erased_at"], err = json.Marshal(a.ErasedAt)
-		if err != nil {
-			return nil, fmt.Errorf("error marshaling 'erased_at': %w", err)
-		}
-	}
-
-	if a.Events != nil {
-		object["events"], err = json.Marshal(a.Events)
-		if err != nil {
-			return nil, fmt.Errorf("error marshaling 'events': %w", err)
-		}
-	}
-
-	object["tenant"], err = json.Marshal(a.Tenant)
-	if err != nil {
-		return nil, fmt.Errorf("error marshaling 'tenant': %w", err)
-	}
-
-	object["user"], err = json.Marshal(a.User)
-	if err != nil {
-		return nil, fmt.Errorf("error marshaling 'user': %w", err)
 	}
 
 	for fieldName, field := range a.AdditionalProperties {
@@ -11158,7 +10979,7 @@ type EraseUserResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *UserErasure
+	JSON200 *ErasureCertificate
 	// JSON202 the response for an HTTP 202 `application/json` response
 	JSON202 *Started
 	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
@@ -11166,7 +10987,7 @@ type EraseUserResponse struct {
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
-func (r EraseUserResponse) GetJSON200() *UserErasure {
+func (r EraseUserResponse) GetJSON200() *ErasureCertificate {
 	return r.JSON200
 }
 
@@ -14410,7 +14231,7 @@ func ParseEraseUserResponse(rsp *http.Response) (*EraseUserResponse, error) {
 
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest UserErasure
+		var dest ErasureCertificate
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
