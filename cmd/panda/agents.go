@@ -112,7 +112,7 @@ type agentsExport struct {
 // find settles the tenant, the only one if none is named, and the position.
 func (e *agentsExport) find(ctx context.Context, tenant string) error {
 	if tenant == "" {
-		list, _, err := call[tenantList](ctx, e.client, get("/v1/tenants", nil))
+		list, _, err := call[listPage[tenantView]](ctx, e.client, get("/v1/tenants", nil))
 		if err != nil {
 			return fmt.Errorf("say which tenant with --tenant: %w", err)
 		}

@@ -65,21 +65,25 @@ func (a *API) Register(s *httpapi.Server) {
 	if a.Now == nil {
 		a.Now = time.Now
 	}
+	if a.Calls == nil {
+		a.Calls = func(string) int64 { return 0 }
+	}
 	read, admin := tenancy.PermissionRead, tenancy.PermissionAdmin
 	s.Handle("GET /v1/usage", read, a.usage)
 	s.Handle("GET /v1/usage/series", read, a.series)
 	s.Handle("GET /v1/entitlements", read, a.entitlements)
+	s.Handle("POST /v1/entitlements/batch", read, a.entitlementsBatch)
 	s.Handle("GET /v1/events", read, a.events)
-	s.Handle("POST /v1/events/lookup", read, a.lookup)
+	s.Handle("POST /v1/events/lookup", read, a.lookup, httpapi.Unkeyed) // changes nothing
 	s.Handle("GET /v1/conflicts", read, a.conflicts)
 	s.Handle("GET /v1/quarantine", read, a.quarantine)
 	s.Handle("POST /v1/quarantine/{id}/replay", admin, a.replay)
 	s.Handle("GET /v1/prices", read, a.prices)
 	s.Handle("GET /v1/prices/{provider}/{model...}", read, a.priceOfModel)
-	s.Handle("POST /v1/prices/import", admin, a.importPrices)
+	s.Handle("POST /v1/prices/import", admin, a.importPrices, httpapi.Unkeyed) // the same file changes nothing
 	s.Handle("GET /v1/summary", read, a.summary)
 	s.Handle("GET /v1/jobs", read, a.jobs)
-	s.Handle("POST /v1/verify", admin, a.verify)
+	s.Handle("POST /v1/verify", admin, a.verify, httpapi.Unkeyed) // what is mended is mended
 }
 
 // tenant returns the one tenant a request is about.
