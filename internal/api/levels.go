@@ -18,13 +18,12 @@ type levelView struct {
 	Name tenancy.QuotaName `json:"quota"`
 	// Word is what people call it.
 	Word string `json:"name"`
-	// Current is a decimal number in the unit; absent where nobody counts it here.
-	Current *string       `json:"current,omitempty"`
+	// Current is a decimal number in the unit.
+	Current string        `json:"current"`
 	Max     tenancy.Limit `json:"max"`
 	Unit    string        `json:"unit"`
-	// CurrentBytes and MaxBytes are of storage.
-	CurrentBytes *int64         `json:"current_bytes,omitempty"`
-	MaxBytes     *tenancy.Limit `json:"max_bytes,omitempty"`
+	// CurrentBytes is of storage.
+	CurrentBytes *int64 `json:"current_bytes,omitempty"`
 	// Percent is current in percent of max, rounded down; null without a limit.
 	Percent *int64 `json:"percent"`
 	AtLimit bool   `json:"at_limit"`
@@ -68,9 +67,7 @@ func (a *API) usageLevels(w http.ResponseWriter, r *http.Request, scope tenancy.
 	views[2].measured(levels, schemas.LevelStorageBytes)
 	views[2].storage(&quotas)
 	views[3].measured(levels, schemas.LevelConcurrentSessions)
-	if a.Calls != nil {
-		views[4].use(a.Calls(tenant.ID), quotas.MaxAPICallsPerMinute)
-	}
+	views[4].use(a.Calls(tenant.ID), quotas.MaxAPICallsPerMinute)
 	return writeJSON(w, struct {
 		Tenant tenantRef   `json:"tenant"`
 		Month  string      `json:"month"`
@@ -98,8 +95,7 @@ func (v *levelView) measured(levels []aggregate.Level, name string) {
 
 // use sets what is used of a limit in the same unit.
 func (v *levelView) use(current int64, limit tenancy.Limit) {
-	text := strconv.FormatInt(current, 10)
-	v.Current = &text
+	v.Current = strconv.FormatInt(current, 10)
 	if limit == tenancy.Unlimited {
 		v.Percent, v.AtLimit = nil, false
 		return
@@ -120,12 +116,10 @@ func (v *levelView) use(current int64, limit tenancy.Limit) {
 
 // storage turns a level in bytes into GB of 1e9 bytes.
 func (v *levelView) storage(quotas *tenancy.Quotas) {
-	bytes, _ := strconv.ParseInt(*v.Current, 10, 64)
-	limit := quotas.StorageBytes()
-	v.use(bytes, limit)
-	v.CurrentBytes, v.MaxBytes = &bytes, &limit
-	text := gigabytes(bytes)
-	v.Current = &text
+	bytes, _ := strconv.ParseInt(v.Current, 10, 64)
+	v.use(bytes, quotas.StorageBytes())
+	v.CurrentBytes = &bytes
+	v.Current = gigabytes(bytes)
 }
 
 // gigabytes is a number of bytes in GB of 1e9 bytes, exactly.

@@ -37,6 +37,30 @@ func (e AuditEntryOutcome) Valid() bool {
 	}
 }
 
+// Defines values for AuditedQueryVerdict.
+const (
+	Declared     AuditedQueryVerdict = "declared"
+	Filtered     AuditedQueryVerdict = "filtered"
+	Missing      AuditedQueryVerdict = "missing"
+	NoTenantData AuditedQueryVerdict = "no_tenant_data"
+)
+
+// Valid indicates whether the value is a known member of the AuditedQueryVerdict enum.
+func (e AuditedQueryVerdict) Valid() bool {
+	switch e {
+	case Declared:
+		return true
+	case Filtered:
+		return true
+	case Missing:
+		return true
+	case NoTenantData:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for BudgetKind.
 const (
 	BudgetKindAgent      BudgetKind = "agent"
@@ -403,6 +427,27 @@ func (e MemberImportRowStatus) Valid() bool {
 	}
 }
 
+// Defines values for MembershipAdmitted.
+const (
+	Depends MembershipAdmitted = "depends"
+	No      MembershipAdmitted = "no"
+	Yes     MembershipAdmitted = "yes"
+)
+
+// Valid indicates whether the value is a known member of the MembershipAdmitted enum.
+func (e MembershipAdmitted) Valid() bool {
+	switch e {
+	case Depends:
+		return true
+	case No:
+		return true
+	case Yes:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for OperationStatus.
 const (
 	Done    OperationStatus = "done"
@@ -577,6 +622,33 @@ func (e UsageSource) Valid() bool {
 	}
 }
 
+// Defines values for UsageLevelName.
+const (
+	UsageLevelNameAgents         UsageLevelName = "agents"
+	UsageLevelNameCallsPerMinute UsageLevelName = "calls_per_minute"
+	UsageLevelNameSessions       UsageLevelName = "sessions"
+	UsageLevelNameStorage        UsageLevelName = "storage"
+	UsageLevelNameTokens         UsageLevelName = "tokens"
+)
+
+// Valid indicates whether the value is a known member of the UsageLevelName enum.
+func (e UsageLevelName) Valid() bool {
+	switch e {
+	case UsageLevelNameAgents:
+		return true
+	case UsageLevelNameCallsPerMinute:
+		return true
+	case UsageLevelNameSessions:
+		return true
+	case UsageLevelNameStorage:
+		return true
+	case UsageLevelNameTokens:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for UsageLevelQuota.
 const (
 	MaxAPICallsPerMinute  UsageLevelQuota = "max_api_calls_per_minute"
@@ -625,6 +697,30 @@ func (e UsageLevelUnit) Valid() bool {
 	case UsageLevelUnitSessions:
 		return true
 	case UsageLevelUnitTokens:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for UserInvitationStatus.
+const (
+	UserInvitationStatusAccepted UserInvitationStatus = "accepted"
+	UserInvitationStatusExpired  UserInvitationStatus = "expired"
+	UserInvitationStatusPending  UserInvitationStatus = "pending"
+	UserInvitationStatusRevoked  UserInvitationStatus = "revoked"
+)
+
+// Valid indicates whether the value is a known member of the UserInvitationStatus enum.
+func (e UserInvitationStatus) Valid() bool {
+	switch e {
+	case UserInvitationStatusAccepted:
+		return true
+	case UserInvitationStatusExpired:
+		return true
+	case UserInvitationStatusPending:
+		return true
+	case UserInvitationStatusRevoked:
 		return true
 	default:
 		return false
@@ -862,6 +958,34 @@ type AuditPage struct {
 	Items      []AuditEntry `json:"items"`
 	NextCursor *string      `json:"next_cursor,omitempty"`
 }
+
+// AuditedQuery defines model for AuditedQuery.
+type AuditedQuery struct {
+	Failed int64   `json:"failed"`
+	Filter *string `json:"filter,omitempty"`
+
+	// Name Examples: aggregate/recent
+	Name     string    `json:"name"`
+	Problems *[]string `json:"problems,omitempty"`
+
+	// Reason Why it may read all tenants.
+	Reason *string `json:"reason,omitempty"`
+	Runs   int64   `json:"runs"`
+
+	// RunsOfAllTenants Runs that named no tenant.
+	RunsOfAllTenants int64   `json:"runs_of_all_tenants"`
+	SlowestMs        float32 `json:"slowest_ms"`
+
+	// Source The file; empty for a statement that is in none.
+	Source string `json:"source"`
+
+	// Tables Tables with tenants' rows that it reads.
+	Tables  []string            `json:"tables"`
+	Verdict AuditedQueryVerdict `json:"verdict"`
+}
+
+// AuditedQueryVerdict defines model for AuditedQuery.Verdict.
+type AuditedQueryVerdict string
 
 // Budget What a department, a cost centre or an agent may cost in a UTC month.
 type Budget struct {
@@ -1417,19 +1541,35 @@ type MemberUpdate struct {
 
 // Membership defines model for Membership.
 type Membership struct {
+	AddedAt  time.Time          `json:"added_at"`
+	Admitted MembershipAdmitted `json:"admitted"`
+
 	// Email Examples: user@acme.com
-	Email       *string                      `json:"email,omitempty"`
-	LastSeenAt  nullable.Nullable[time.Time] `json:"last_seen_at,omitempty"`
-	MemberID    string                       `json:"member_id"`
-	Permissions []Permission                 `json:"permissions"`
+	Email string `json:"email"`
+
+	// Issuer Of the sign-in that is bound to the member.
+	Issuer   *string `json:"issuer,omitempty"`
+	MemberID string  `json:"member_id"`
+	Name     *string `json:"name,omitempty"`
+
+	// OrgID What the token of a sign-in has to name.
+	OrgID string `json:"org_id"`
+
+	// Permissions None while the tenant is not served.
+	Permissions []Permission `json:"permissions"`
 
 	// Role viewer reads; member reads and sends usage; admin manages members, keys and budgets; owner may do everything.
 	Role Role `json:"role"`
 
 	// Status Trial and active tenants are served. A deleted one is kept until erase_at; an erased one is a name and a number.
-	Status *TenantStatus `json:"status,omitempty"`
-	Tenant TenantRef     `json:"tenant"`
+	Status  TenantStatus `json:"status"`
+	Subject *string      `json:"subject,omitempty"`
+	Tenant  TenantRef    `json:"tenant"`
+	Why     string       `json:"why"`
 }
+
+// MembershipAdmitted defines model for Membership.Admitted.
+type MembershipAdmitted string
 
 // MigrateRequest defines model for MigrateRequest.
 type MigrateRequest struct {
@@ -1663,17 +1803,13 @@ type ProblemCode = string
 
 // Provision defines model for Provision.
 type Provision struct {
-	// Agents The names of the agents.
-	Agents *[]string `json:"agents,omitempty"`
+	Agents     ProvisionedAgents `json:"agents"`
+	SampleData *SampleData       `json:"sample_data,omitempty"`
 
-	// Conversations Sample conversations that were added.
-	Conversations *int `json:"conversations,omitempty"`
-
-	// Events Usage events that were added.
-	Events               *int                   `json:"events,omitempty"`
-	Template             string                 `json:"template"`
-	Tenant               TenantRef              `json:"tenant"`
-	AdditionalProperties map[string]interface{} `json:"-"`
+	// Skills Those of all agents, each once.
+	Skills   []string  `json:"skills"`
+	Template Template  `json:"template"`
+	Tenant   TenantRef `json:"tenant"`
 }
 
 // ProvisionRequest defines model for ProvisionRequest.
@@ -1682,6 +1818,18 @@ type ProvisionRequest struct {
 
 	// Template Examples: customer-support
 	Template string `json:"template"`
+}
+
+// ProvisionedAgents defines model for ProvisionedAgents.
+type ProvisionedAgents struct {
+	// Detail Why not.
+	Detail *string `json:"detail,omitempty"`
+
+	// Level The tenant's number of agents.
+	Level int64 `json:"level"`
+
+	// Recorded It was set by this request.
+	Recorded bool `json:"recorded"`
 }
 
 // QuarantinePage defines model for QuarantinePage.
@@ -1711,32 +1859,26 @@ type Quarantined struct {
 // QuarantinedState defines model for Quarantined.State.
 type QuarantinedState string
 
-// Query A statement that the warehouse ran.
-type Query struct {
-	At          time.Time `json:"at"`
-	DurationMs  *int64    `json:"duration_ms,omitempty"`
-	MemoryBytes *int64    `json:"memory_bytes,omitempty"`
-
-	// Name The name of the statement in the source.
-	Name      *string `json:"name,omitempty"`
-	QueryID   string  `json:"query_id"`
-	ReadBytes *int64  `json:"read_bytes,omitempty"`
-	ReadRows  *int64  `json:"read_rows,omitempty"`
-	Statement string  `json:"statement"`
-
-	// TenantFilter Whether it names a tenant.
-	TenantFilter *bool `json:"tenant_filter,omitempty"`
-
-	// TenantID Examples: ten_abcdefgh2345
-	TenantID *string `json:"tenant_id,omitempty"`
-}
-
 // QueryAudit defines model for QueryAudit.
 type QueryAudit struct {
-	// Checked Statements that were looked at.
-	Checked    *int64  `json:"checked,omitempty"`
-	Items      []Query `json:"items"`
-	NextCursor *string `json:"next_cursor,omitempty"`
+	Items []AuditedQuery `json:"items"`
+
+	// Missing Those without a condition on the tenant and without a reason.
+	Missing int64 `json:"missing"`
+
+	// Ran Those that ran.
+	Ran  int64 `json:"ran"`
+	Runs int64 `json:"runs"`
+
+	// Since When the counting began.
+	Since time.Time `json:"since"`
+
+	// Statements Statements of this program.
+	Statements          int64    `json:"statements"`
+	TablesWithoutTenant []string `json:"tables_without_tenant"`
+
+	// UnnamedRuns Runs of statements that are in no file; those that read tenants' tables are listed.
+	UnnamedRuns int64 `json:"unnamed_runs"`
 }
 
 // QuotaOverrides Limits of a tenant that differ from its plan's. 1 GB is 1e9 bytes.
@@ -1822,6 +1964,14 @@ type ReachedLimit struct {
 	Value *string `json:"value,omitempty"`
 }
 
+// RemovedSample defines model for RemovedSample.
+type RemovedSample struct {
+	Conversations int       `json:"conversations"`
+	Messages      int       `json:"messages"`
+	Templates     []string  `json:"templates"`
+	Tenant        TenantRef `json:"tenant"`
+}
+
 // Replay defines model for Replay.
 type Replay struct {
 	Events int          `json:"events"`
@@ -1849,6 +1999,26 @@ type RotatedKey struct {
 
 	// TenantID Examples: ten_abcdefgh2345
 	TenantID *string `json:"tenant_id,omitempty"`
+}
+
+// SampleData defines model for SampleData.
+type SampleData struct {
+	// Conversations Examples: 50
+	Conversations int `json:"conversations"`
+
+	// Cost US dollars, a decimal string with up to twelve decimals.
+	//
+	// Examples: 847.320000
+	Cost Money     `json:"cost"`
+	From time.Time `json:"from"`
+
+	// Generation How often sample data was taken back before, and one.
+	Generation int `json:"generation"`
+	Messages   int `json:"messages"`
+
+	// MessagesAdded Those that were not there before.
+	MessagesAdded int       `json:"messages_added"`
+	To            time.Time `json:"to"`
 }
 
 // ServiceTier defines model for ServiceTier.
@@ -1883,8 +2053,38 @@ type SignupRequest struct {
 
 // SlowQueries defines model for SlowQueries.
 type SlowQueries struct {
-	Items      []Query `json:"items"`
-	NextCursor *string `json:"next_cursor,omitempty"`
+	// Advice Whether a database of its own would help the tenant.
+	Advice []string    `json:"advice"`
+	Items  []SlowQuery `json:"items"`
+
+	// KeptSince From when on usual runs are all there; absent while all are.
+	KeptSince *time.Time `json:"kept_since,omitempty"`
+
+	// Since When this process began to remember.
+	Since  time.Time  `json:"since"`
+	Tenant *TenantRef `json:"tenant,omitempty"`
+}
+
+// SlowQuery defines model for SlowQuery.
+type SlowQuery struct {
+	At         time.Time `json:"at"`
+	DurationMs float32   `json:"duration_ms"`
+	Failed     bool      `json:"failed"`
+
+	// Name The statement; empty for one that is in no file. Its text is not kept.
+	Name      string `json:"name"`
+	ReadBytes int64  `json:"read_bytes"`
+	ReadRows  int64  `json:"read_rows"`
+
+	// Rows Of the answer.
+	Rows   int64  `json:"rows"`
+	Source string `json:"source"`
+
+	// Tenant Its slug.
+	Tenant string `json:"tenant"`
+
+	// TenantID Empty for none or all.
+	TenantID string `json:"tenant_id"`
 }
 
 // Started defines model for Started.
@@ -1957,6 +2157,39 @@ type SuspendRequest struct {
 
 // Switch 1 or true, 0 or false.
 type Switch string
+
+// Template defines model for Template.
+type Template struct {
+	Agents []TemplateAgent `json:"agents"`
+
+	// Name Examples: customer-support
+	Name    string           `json:"name"`
+	Title   string           `json:"title"`
+	Widgets []TemplateWidget `json:"widgets"`
+}
+
+// TemplateAgent defines model for TemplateAgent.
+type TemplateAgent struct {
+	Department string   `json:"department"`
+	Model      string   `json:"model"`
+	Name       string   `json:"name"`
+	Purpose    string   `json:"purpose"`
+	Skills     []string `json:"skills"`
+}
+
+// TemplateList defines model for TemplateList.
+type TemplateList struct {
+	Items []Template `json:"items"`
+}
+
+// TemplateWidget defines model for TemplateWidget.
+type TemplateWidget struct {
+	// Query A question of this API.
+	//
+	// Examples: /v1/usage?by=agent
+	Query string `json:"query"`
+	Title string `json:"title"`
+}
 
 // Tenant defines model for Tenant.
 type Tenant struct {
@@ -2106,19 +2339,32 @@ type UsageSource string
 
 // UsageLevel defines model for UsageLevel.
 type UsageLevel struct {
-	// Current A decimal number in the unit.
+	// AtLimit Nothing is left.
+	AtLimit bool `json:"at_limit"`
+
+	// Current A decimal number in the unit; below zero in a month of voids alone.
 	Current string `json:"current"`
+
+	// CurrentBytes Of storage.
+	CurrentBytes *int64 `json:"current_bytes,omitempty"`
 
 	// Max How much of something a tenant may have, a whole number or "unlimited".
 	//
 	// Examples: 100, unlimited
 	Max Limit `json:"max"`
 
+	// MeasuredAt When a runtime last reported the level; absent before the first time.
+	MeasuredAt *time.Time     `json:"measured_at,omitempty"`
+	Name       UsageLevelName `json:"name"`
+
 	// Percent current in percent of max, rounded down; null when there is no limit.
 	Percent nullable.Nullable[int] `json:"percent"`
 	Quota   UsageLevelQuota        `json:"quota"`
 	Unit    UsageLevelUnit         `json:"unit"`
 }
+
+// UsageLevelName defines model for UsageLevel.Name.
+type UsageLevelName string
 
 // UsageLevelQuota defines model for UsageLevel.Quota.
 type UsageLevelQuota string
@@ -2130,8 +2376,13 @@ type UsageLevelUnit string
 type UsageLevels struct {
 	// AsOf How far an answer reaches.
 	AsOf   Position     `json:"as_of"`
-	Items  []UsageLevel `json:"items"`
-	Tenant TenantRef    `json:"tenant"`
+	Levels []UsageLevel `json:"levels"`
+
+	// Month The UTC month of the tokens.
+	//
+	// Examples: 2026-02
+	Month  string    `json:"month"`
+	Tenant TenantRef `json:"tenant"`
 }
 
 // UsagePoint defines model for UsagePoint.
@@ -2182,12 +2433,28 @@ type UsageSeries struct {
 	Tenant TenantRef    `json:"tenant"`
 }
 
+// UserInvitation defines model for UserInvitation.
+type UserInvitation struct {
+	ExpiresAt time.Time `json:"expires_at"`
+	ID        string    `json:"id"`
+
+	// Role viewer reads; member reads and sends usage; admin manages members, keys and budgets; owner may do everything.
+	Role   Role                 `json:"role"`
+	Status UserInvitationStatus `json:"status"`
+	Tenant TenantRef            `json:"tenant"`
+}
+
+// UserInvitationStatus defines model for UserInvitation.Status.
+type UserInvitationStatus string
+
 // UserSessions defines model for UserSessions.
 type UserSessions struct {
-	Issuer      *string      `json:"issuer,omitempty"`
-	Memberships []Membership `json:"memberships"`
-	Subject     *string      `json:"subject,omitempty"`
-	User        string       `json:"user"`
+	Invitations []UserInvitation `json:"invitations"`
+	Memberships []Membership     `json:"memberships"`
+	User        string           `json:"user"`
+
+	// WithoutOrgID What a token that names no organisation gets.
+	WithoutOrgID string `json:"without_org_id"`
 }
 
 // VerifyLine defines model for VerifyLine.
@@ -2301,20 +2568,8 @@ type ListAuditParamsOutcome string
 
 // AuditQueriesParams defines parameters for AuditQueries.
 type AuditQueriesParams struct {
-	// MissingTenantFilter Only those that read tenants' rows without naming one.
+	// MissingTenantFilter Only those that read tenants' rows without a condition or a reason.
 	MissingTenantFilter *Switch `form:"missing_tenant_filter,omitempty" json:"missing_tenant_filter,omitempty"`
-
-	// From Not before this time, a UTC day or RFC 3339.
-	From *From `form:"from,omitempty" json:"from,omitempty"`
-
-	// To Before this time, a UTC day or RFC 3339.
-	To *To `form:"to,omitempty" json:"to,omitempty"`
-
-	// Limit Rows of a page at most.
-	Limit *PageLimit `form:"limit,omitempty" json:"limit,omitempty"`
-
-	// Cursor The next_cursor of the page before.
-	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListConflictsParams defines parameters for ListConflicts.
@@ -2334,14 +2589,9 @@ type DebugSlowQueriesParams struct {
 	// Tenant Only about this tenant, by id or slug.
 	Tenant *TenantFilter `form:"tenant,omitempty" json:"tenant,omitempty"`
 
-	// From Not before this time, a UTC day or RFC 3339.
-	From *From `form:"from,omitempty" json:"from,omitempty"`
-
-	// To Before this time, a UTC day or RFC 3339.
-	To *To `form:"to,omitempty" json:"to,omitempty"`
-
-	// Limit Rows of a page at most.
-	Limit *PageLimit `form:"limit,omitempty" json:"limit,omitempty"`
+	// Since A duration before now, or a time.
+	Since *string `form:"since,omitempty" json:"since,omitempty"`
+	Limit *int    `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
 // GetEntitlementsParams defines parameters for GetEntitlements.
@@ -2817,130 +3067,6 @@ type ProvisionTenantJSONRequestBody = ProvisionRequest
 // SuspendTenantJSONRequestBody defines body for SuspendTenant for application/json ContentType.
 type SuspendTenantJSONRequestBody = SuspendRequest
 
-// Getter for additional properties for Provision. Returns the specified
-// element and whether it was found
-func (a Provision) Get(fieldName string) (value interface{}, found bool) {
-	if a.AdditionalProperties != nil {
-		value, found = a.AdditionalProperties[fieldName]
-	}
-	return
-}
-
-// Setter for additional properties for Provision
-func (a *Provision) Set(fieldName string, value interface{}) {
-	if a.AdditionalProperties == nil {
-		a.AdditionalProperties = make(map[string]interface{})
-	}
-	a.AdditionalProperties[fieldName] = value
-}
-
-// Override default JSON handling for Provision to handle AdditionalProperties
-func (a *Provision) UnmarshalJSON(b []byte) error {
-	object := make(map[string]json.RawMessage)
-	err := json.Unmarshal(b, &object)
-	if err != nil {
-		return err
-	}
-
-	if raw, found := object["agents"]; found {
-		err = json.Unmarshal(raw, &a.Agents)
-		if err != nil {
-			return fmt.Errorf("error reading 'agents': %w", err)
-		}
-		delete(object, "agents")
-	}
-
-	if raw, found := object["conversations"]; found {
-		err = json.Unmarshal(raw, &a.Conversations)
-		if err != nil {
-			return fmt.Errorf("error reading 'conversations': %w", err)
-		}
-		delete(object, "conversations")
-	}
-
-	if raw, found := object["events"]; found {
-		err = json.Unmarshal(raw, &a.Events)
-		if err != nil {
-			return fmt.Errorf("error reading 'events': %w", err)
-		}
-		delete(object, "events")
-	}
-
-	if raw, found := object["template"]; found {
-		err = json.Unmarshal(raw, &a.Template)
-		if err != nil {
-			return fmt.Errorf("error reading 'template': %w", err)
-		}
-		delete(object, "template")
-	}
-
-	if raw, found := object["tenant"]; found {
-		err = json.Unmarshal(raw, &a.Tenant)
-		if err != nil {
-			return fmt.Errorf("error reading 'tenant': %w", err)
-		}
-		delete(object, "tenant")
-	}
-
-	if len(object) != 0 {
-		a.AdditionalProperties = make(map[string]interface{})
-		for fieldName, fieldBuf := range object {
-			var fieldVal interface{}
-			err := json.Unmarshal(fieldBuf, &fieldVal)
-			if err != nil {
-				return fmt.Errorf("error unmarshaling field %s: %w", fieldName, err)
-			}
-			a.AdditionalProperties[fieldName] = fieldVal
-		}
-	}
-	return nil
-}
-
-// Override default JSON handling for Provision to handle AdditionalProperties
-func (a Provision) MarshalJSON() ([]byte, error) {
-	var err error
-	object := make(map[string]json.RawMessage)
-
-	if a.Agents != nil {
-		object["agents"], err = json.Marshal(a.Agents)
-		if err != nil {
-			return nil, fmt.Errorf("error marshaling 'agents': %w", err)
-		}
-	}
-
-	if a.Conversations != nil {
-		object["conversations"], err = json.Marshal(a.Conversations)
-		if err != nil {
-			return nil, fmt.Errorf("error marshaling 'conversations': %w", err)
-		}
-	}
-
-	if a.Events != nil {
-		object["events"], err = json.Marshal(a.Events)
-		if err != nil {
-			return nil, fmt.Errorf("error marshaling 'events': %w", err)
-		}
-	}
-
-	object["template"], err = json.Marshal(a.Template)
-	if err != nil {
-		return nil, fmt.Errorf("error marshaling 'template': %w", err)
-	}
-
-	object["tenant"], err = json.Marshal(a.Tenant)
-	if err != nil {
-		return nil, fmt.Errorf("error marshaling 'tenant': %w", err)
-	}
-
-	for fieldName, field := range a.AdditionalProperties {
-		object[fieldName], err = json.Marshal(field)
-		if err != nil {
-			return nil, fmt.Errorf("error marshaling '%s': %w", fieldName, err)
-		}
-	}
-	return json.Marshal(object)
-}
-
 // AsEvent returns the union data inside the ReplayQuarantinedJSONBody as a Event
 func (t ReplayQuarantinedJSONBody) AsEvent() (Event, error) {
 	var body Event
@@ -3084,9 +3210,10 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/audit (the `ListAudit` operationId).
 	ListAudit(ctx context.Context, params *ListAuditParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// AuditQueries Find queries that name no tenant
+	// AuditQueries See what keeps every query to one tenant
 	//
-	// Looks through the statements that the warehouse ran, newest first.
+	// Every statement of this program, and every other that it ran since its start, with its condition on the tenant
+	// or its declared reason for reading all of them.
 	//
 	// Corresponds with GET /v1/audit/queries (the `AuditQueries` operationId).
 	AuditQueries(ctx context.Context, params *AuditQueriesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -3101,12 +3228,14 @@ type ClientInterface interface {
 
 	// DebugSlowQueries Find a tenant's slowest queries
 	//
+	// As this process remembers them, slow ones longer than usual ones. Without a tenant, of all.
+	//
 	// Corresponds with GET /v1/debug/slow-queries (the `DebugSlowQueries` operationId).
 	DebugSlowQueries(ctx context.Context, params *DebugSlowQueriesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// DebugUserSessions See which tenants a user belongs to
 	//
-	// Which member of which tenant a user signs in as, and with which permissions.
+	// Every membership of a user, and whether a sign-in for it would be let in now, and why not.
 	//
 	// Corresponds with GET /v1/debug/user-sessions/{user} (the `DebugUserSessions` operationId).
 	DebugUserSessions(ctx context.Context, user string, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -3346,6 +3475,11 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /v1/summary (the `GetSummary` operationId).
 	GetSummary(ctx context.Context, params *GetSummaryParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListTemplates List what a tenant can start from
+	//
+	// Corresponds with GET /v1/templates (the `ListTemplates` operationId).
+	ListTemplates(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListTenants List tenants
 	//
@@ -3612,7 +3746,9 @@ type ClientInterface interface {
 
 	// ProvisionTenantWithBody Fill a tenant from a template
 	//
-	// Asked again it adds nothing twice.
+	// Records how many agents the template has, unless a runtime has reported agents, and adds 50 sample
+	// conversations if asked. They are messages without tokens and money, so nothing can bill them. The rest of the
+	// template is configuration for the runtime and the dashboard. Asked again it adds nothing twice.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -3621,7 +3757,9 @@ type ClientInterface interface {
 
 	// ProvisionTenant Fill a tenant from a template
 	//
-	// Asked again it adds nothing twice.
+	// Records how many agents the template has, unless a runtime has reported agents, and adds 50 sample
+	// conversations if asked. They are messages without tokens and money, so nothing can bill them. The rest of the
+	// template is configuration for the runtime and the dashboard. Asked again it adds nothing twice.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -3639,6 +3777,13 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/tenants/{tenant}/resume (the `ResumeTenant` operationId).
 	ResumeTenant(ctx context.Context, tenant TenantPath, params *ResumeTenantParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RemoveSampleData Take a tenant's sample conversations back
+	//
+	// Each by a void, of all templates. What was taken back before stays so.
+	//
+	// Corresponds with DELETE /v1/tenants/{tenant}/sample-data (the `RemoveSampleData` operationId).
+	RemoveSampleData(ctx context.Context, tenant TenantPath, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// SuspendTenantWithBody Suspend a tenant
 	//
@@ -3702,9 +3847,10 @@ func (c *Client) ListAudit(ctx context.Context, params *ListAuditParams, reqEdit
 	return c.Client.Do(req)
 }
 
-// AuditQueries Find queries that name no tenant
+// AuditQueries See what keeps every query to one tenant
 //
-// Looks through the statements that the warehouse ran, newest first.
+// Every statement of this program, and every other that it ran since its start, with its condition on the tenant
+// or its declared reason for reading all of them.
 //
 // Corresponds with GET /v1/audit/queries (the `AuditQueries` operationId).
 func (c *Client) AuditQueries(ctx context.Context, params *AuditQueriesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3739,6 +3885,8 @@ func (c *Client) ListConflicts(ctx context.Context, params *ListConflictsParams,
 
 // DebugSlowQueries Find a tenant's slowest queries
 //
+// As this process remembers them, slow ones longer than usual ones. Without a tenant, of all.
+//
 // Corresponds with GET /v1/debug/slow-queries (the `DebugSlowQueries` operationId).
 func (c *Client) DebugSlowQueries(ctx context.Context, params *DebugSlowQueriesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewDebugSlowQueriesRequest(c.Server, params)
@@ -3754,7 +3902,7 @@ func (c *Client) DebugSlowQueries(ctx context.Context, params *DebugSlowQueriesP
 
 // DebugUserSessions See which tenants a user belongs to
 //
-// Which member of which tenant a user signs in as, and with which permissions.
+// Every membership of a user, and whether a sign-in for it would be let in now, and why not.
 //
 // Corresponds with GET /v1/debug/user-sessions/{user} (the `DebugUserSessions` operationId).
 func (c *Client) DebugUserSessions(ctx context.Context, user string, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -4275,6 +4423,21 @@ func (c *Client) SignUp(ctx context.Context, params *SignUpParams, body SignUpJS
 // Corresponds with GET /v1/summary (the `GetSummary` operationId).
 func (c *Client) GetSummary(ctx context.Context, params *GetSummaryParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetSummaryRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListTemplates List what a tenant can start from
+//
+// Corresponds with GET /v1/templates (the `ListTemplates` operationId).
+func (c *Client) ListTemplates(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListTemplatesRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -4860,7 +5023,9 @@ func (c *Client) SetTenantPlan(ctx context.Context, tenant TenantPath, params *S
 
 // ProvisionTenantWithBody Fill a tenant from a template
 //
-// Asked again it adds nothing twice.
+// Records how many agents the template has, unless a runtime has reported agents, and adds 50 sample
+// conversations if asked. They are messages without tokens and money, so nothing can bill them. The rest of the
+// template is configuration for the runtime and the dashboard. Asked again it adds nothing twice.
 //
 // Takes any type of body and a specified content type.
 //
@@ -4879,7 +5044,9 @@ func (c *Client) ProvisionTenantWithBody(ctx context.Context, tenant TenantPath,
 
 // ProvisionTenant Fill a tenant from a template
 //
-// Asked again it adds nothing twice.
+// Records how many agents the template has, unless a runtime has reported agents, and adds 50 sample
+// conversations if asked. They are messages without tokens and money, so nothing can bill them. The rest of the
+// template is configuration for the runtime and the dashboard. Asked again it adds nothing twice.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -4918,6 +5085,23 @@ func (c *Client) RestoreTenant(ctx context.Context, tenant TenantPath, params *R
 // Corresponds with POST /v1/tenants/{tenant}/resume (the `ResumeTenant` operationId).
 func (c *Client) ResumeTenant(ctx context.Context, tenant TenantPath, params *ResumeTenantParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewResumeTenantRequest(c.Server, tenant, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RemoveSampleData Take a tenant's sample conversations back
+//
+// Each by a void, of all templates. What was taken back before stays so.
+//
+// Corresponds with DELETE /v1/tenants/{tenant}/sample-data (the `RemoveSampleData` operationId).
+func (c *Client) RemoveSampleData(ctx context.Context, tenant TenantPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRemoveSampleDataRequest(c.Server, tenant)
 	if err != nil {
 		return nil, err
 	}
@@ -5210,54 +5394,6 @@ func NewAuditQueriesRequest(server string, params *AuditQueriesParams) (*http.Re
 
 		}
 
-		if params.From != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "from", *params.From, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.To != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "to", *params.To, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.Limit != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.Cursor != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
 		if encoded := queryValues.Encode(); encoded != "" {
 			rawQueryFragments = append(rawQueryFragments, encoded)
 		}
@@ -5390,21 +5526,9 @@ func NewDebugSlowQueriesRequest(server string, params *DebugSlowQueriesParams) (
 
 		}
 
-		if params.From != nil {
+		if params.Since != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "from", *params.From, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.To != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "to", *params.To, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "since", *params.Since, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -6800,6 +6924,33 @@ func NewGetSummaryRequest(server string, params *GetSummaryParams) (*http.Reques
 			rawQueryFragments = append(rawQueryFragments, encoded)
 		}
 		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListTemplatesRequest constructs an http.Request for the ListTemplates method
+func NewListTemplatesRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/templates")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
@@ -8351,6 +8502,40 @@ func NewResumeTenantRequest(server string, tenant TenantPath, params *ResumeTena
 	return req, nil
 }
 
+// NewRemoveSampleDataRequest constructs an http.Request for the RemoveSampleData method
+func NewRemoveSampleDataRequest(server string, tenant TenantPath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "tenant", tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/tenants/%s/sample-data", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewSuspendTenantRequest calls the generic SuspendTenant builder with application/json body
 func NewSuspendTenantRequest(server string, tenant TenantPath, params *SuspendTenantParams, body SuspendTenantJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -8769,9 +8954,10 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/audit (the `ListAudit` operationId).
 	ListAuditWithResponse(ctx context.Context, params *ListAuditParams, reqEditors ...RequestEditorFn) (*ListAuditResponse, error)
 
-	// AuditQueriesWithResponse Find queries that name no tenant
+	// AuditQueriesWithResponse See what keeps every query to one tenant
 	//
-	// Looks through the statements that the warehouse ran, newest first.
+	// Every statement of this program, and every other that it ran since its start, with its condition on the tenant
+	// or its declared reason for reading all of them.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -8790,6 +8976,8 @@ type ClientWithResponsesInterface interface {
 
 	// DebugSlowQueriesWithResponse Find a tenant's slowest queries
 	//
+	// As this process remembers them, slow ones longer than usual ones. Without a tenant, of all.
+	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /v1/debug/slow-queries (the `DebugSlowQueries` operationId).
@@ -8797,7 +8985,7 @@ type ClientWithResponsesInterface interface {
 
 	// DebugUserSessionsWithResponse See which tenants a user belongs to
 	//
-	// Which member of which tenant a user signs in as, and with which permissions.
+	// Every membership of a user, and whether a sign-in for it would be let in now, and why not.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -9061,6 +9249,13 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /v1/summary (the `GetSummary` operationId).
 	GetSummaryWithResponse(ctx context.Context, params *GetSummaryParams, reqEditors ...RequestEditorFn) (*GetSummaryResponse, error)
+
+	// ListTemplatesWithResponse List what a tenant can start from
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/templates (the `ListTemplates` operationId).
+	ListTemplatesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListTemplatesResponse, error)
 
 	// ListTenantsWithResponse List tenants
 	//
@@ -9347,7 +9542,9 @@ type ClientWithResponsesInterface interface {
 
 	// ProvisionTenantWithBodyWithResponse Fill a tenant from a template
 	//
-	// Asked again it adds nothing twice.
+	// Records how many agents the template has, unless a runtime has reported agents, and adds 50 sample
+	// conversations if asked. They are messages without tokens and money, so nothing can bill them. The rest of the
+	// template is configuration for the runtime and the dashboard. Asked again it adds nothing twice.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -9356,7 +9553,9 @@ type ClientWithResponsesInterface interface {
 
 	// ProvisionTenantWithResponse Fill a tenant from a template
 	//
-	// Asked again it adds nothing twice.
+	// Records how many agents the template has, unless a runtime has reported agents, and adds 50 sample
+	// conversations if asked. They are messages without tokens and money, so nothing can bill them. The rest of the
+	// template is configuration for the runtime and the dashboard. Asked again it adds nothing twice.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -9378,6 +9577,15 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /v1/tenants/{tenant}/resume (the `ResumeTenant` operationId).
 	ResumeTenantWithResponse(ctx context.Context, tenant TenantPath, params *ResumeTenantParams, reqEditors ...RequestEditorFn) (*ResumeTenantResponse, error)
+
+	// RemoveSampleDataWithResponse Take a tenant's sample conversations back
+	//
+	// Each by a void, of all templates. What was taken back before stays so.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /v1/tenants/{tenant}/sample-data (the `RemoveSampleData` operationId).
+	RemoveSampleDataWithResponse(ctx context.Context, tenant TenantPath, reqEditors ...RequestEditorFn) (*RemoveSampleDataResponse, error)
 
 	// SuspendTenantWithBodyWithResponse Suspend a tenant
 	//
@@ -10632,6 +10840,54 @@ func (r GetSummaryResponse) ContentType() string {
 	return ""
 }
 
+type ListTemplatesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *TemplateList
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListTemplatesResponse) GetJSON200() *TemplateList {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListTemplatesResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListTemplatesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListTemplatesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListTemplatesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListTemplatesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListTenantsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -11659,8 +11915,6 @@ type ProvisionTenantResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Provision
-	// JSON202 the response for an HTTP 202 `application/json` response
-	JSON202 *Started
 	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationProblemJSONDefault *Problem
 }
@@ -11668,11 +11922,6 @@ type ProvisionTenantResponse struct {
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
 func (r ProvisionTenantResponse) GetJSON200() *Provision {
 	return r.JSON200
-}
-
-// GetJSON202 returns the response for an HTTP 202 `application/json` response
-func (r ProvisionTenantResponse) GetJSON202() *Started {
-	return r.JSON202
 }
 
 // GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
@@ -11799,6 +12048,54 @@ func (r ResumeTenantResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ResumeTenantResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RemoveSampleDataResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RemovedSample
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RemoveSampleDataResponse) GetJSON200() *RemovedSample {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RemoveSampleDataResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RemoveSampleDataResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RemoveSampleDataResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RemoveSampleDataResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RemoveSampleDataResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -12053,9 +12350,10 @@ func (c *ClientWithResponses) ListAuditWithResponse(ctx context.Context, params 
 	return ParseListAuditResponse(rsp)
 }
 
-// AuditQueriesWithResponse Find queries that name no tenant
+// AuditQueriesWithResponse See what keeps every query to one tenant
 //
-// Looks through the statements that the warehouse ran, newest first.
+// Every statement of this program, and every other that it ran since its start, with its condition on the tenant
+// or its declared reason for reading all of them.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -12086,6 +12384,8 @@ func (c *ClientWithResponses) ListConflictsWithResponse(ctx context.Context, par
 
 // DebugSlowQueriesWithResponse Find a tenant's slowest queries
 //
+// As this process remembers them, slow ones longer than usual ones. Without a tenant, of all.
+//
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /v1/debug/slow-queries (the `DebugSlowQueries` operationId).
@@ -12099,7 +12399,7 @@ func (c *ClientWithResponses) DebugSlowQueriesWithResponse(ctx context.Context, 
 
 // DebugUserSessionsWithResponse See which tenants a user belongs to
 //
-// Which member of which tenant a user signs in as, and with which permissions.
+// Every membership of a user, and whether a sign-in for it would be let in now, and why not.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -12536,6 +12836,19 @@ func (c *ClientWithResponses) GetSummaryWithResponse(ctx context.Context, params
 		return nil, err
 	}
 	return ParseGetSummaryResponse(rsp)
+}
+
+// ListTemplatesWithResponse List what a tenant can start from
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/templates (the `ListTemplates` operationId).
+func (c *ClientWithResponses) ListTemplatesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListTemplatesResponse, error) {
+	rsp, err := c.ListTemplates(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListTemplatesResponse(rsp)
 }
 
 // ListTenantsWithResponse List tenants
@@ -13009,7 +13322,9 @@ func (c *ClientWithResponses) SetTenantPlanWithResponse(ctx context.Context, ten
 
 // ProvisionTenantWithBodyWithResponse Fill a tenant from a template
 //
-// Asked again it adds nothing twice.
+// Records how many agents the template has, unless a runtime has reported agents, and adds 50 sample
+// conversations if asked. They are messages without tokens and money, so nothing can bill them. The rest of the
+// template is configuration for the runtime and the dashboard. Asked again it adds nothing twice.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -13024,7 +13339,9 @@ func (c *ClientWithResponses) ProvisionTenantWithBodyWithResponse(ctx context.Co
 
 // ProvisionTenantWithResponse Fill a tenant from a template
 //
-// Asked again it adds nothing twice.
+// Records how many agents the template has, unless a runtime has reported agents, and adds 50 sample
+// conversations if asked. They are messages without tokens and money, so nothing can bill them. The rest of the
+// template is configuration for the runtime and the dashboard. Asked again it adds nothing twice.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -13063,6 +13380,21 @@ func (c *ClientWithResponses) ResumeTenantWithResponse(ctx context.Context, tena
 		return nil, err
 	}
 	return ParseResumeTenantResponse(rsp)
+}
+
+// RemoveSampleDataWithResponse Take a tenant's sample conversations back
+//
+// Each by a void, of all templates. What was taken back before stays so.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /v1/tenants/{tenant}/sample-data (the `RemoveSampleData` operationId).
+func (c *ClientWithResponses) RemoveSampleDataWithResponse(ctx context.Context, tenant TenantPath, reqEditors ...RequestEditorFn) (*RemoveSampleDataResponse, error) {
+	rsp, err := c.RemoveSampleData(ctx, tenant, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRemoveSampleDataResponse(rsp)
 }
 
 // SuspendTenantWithBodyWithResponse Suspend a tenant
@@ -13978,6 +14310,39 @@ func ParseGetSummaryResponse(rsp *http.Response) (*GetSummaryResponse, error) {
 	return response, nil
 }
 
+// ParseListTemplatesResponse parses an HTTP response from a ListTemplatesWithResponse call
+func ParseListTemplatesResponse(rsp *http.Response) (*ListTemplatesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListTemplatesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest TemplateList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListTenantsResponse parses an HTTP response from a ListTenantsWithResponse call
 func ParseListTenantsResponse(rsp *http.Response) (*ListTenantsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -14712,13 +15077,6 @@ func ParseProvisionTenantResponse(rsp *http.Response) (*ProvisionTenantResponse,
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
-		var dest Started
-		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
-			return nil, err
-		}
-		response.JSON202 = &dest
-
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -14780,6 +15138,39 @@ func ParseResumeTenantResponse(rsp *http.Response) (*ResumeTenantResponse, error
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Tenant
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRemoveSampleDataResponse parses an HTTP response from a RemoveSampleDataWithResponse call
+func ParseRemoveSampleDataResponse(rsp *http.Response) (*RemoveSampleDataResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RemoveSampleDataResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RemovedSample
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
