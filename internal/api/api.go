@@ -12,8 +12,11 @@ import (
 	"github.com/agentik-os/panda/aggregate"
 	"github.com/agentik-os/panda/ingest"
 	"github.com/agentik-os/panda/internal/httpapi"
+	"github.com/agentik-os/panda/internal/onboarding"
 	"github.com/agentik-os/panda/internal/pricelist"
+	"github.com/agentik-os/panda/internal/statement"
 	"github.com/agentik-os/panda/internal/tenancy"
+	"github.com/agentik-os/panda/internal/warehouse"
 	"github.com/agentik-os/panda/rollup"
 	"github.com/agentik-os/panda/schemas"
 )
@@ -29,6 +32,9 @@ type Stages struct {
 	Verify func(ctx context.Context, opts rollup.VerifyOptions, repair bool) (rollup.Repair, error)
 	// Rollup makes the windows; here it says how far they are.
 	Rollup *rollup.Worker
+	// Statements is the SQL of the stages, Runs what of it, and what else, was run.
+	Statements *statement.Catalog
+	Runs       *warehouse.Runs
 }
 
 // API answers for a pipeline.
@@ -49,10 +55,13 @@ type API struct {
 	Cursors httpapi.Cursors
 	// Now is the clock that decides what "this month" is; time.Now.
 	Now func() time.Time
+
+	templates onboarding.Templates
 }
 
 // Register adds the routes to a server.
 func (a *API) Register(s *httpapi.Server) {
+	a.registerOperations(s)
 	if a.Now == nil {
 		a.Now = time.Now
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -24,7 +25,9 @@ import (
 	"github.com/agentik-os/panda/internal/eventlog/eventlogtest"
 	"github.com/agentik-os/panda/internal/httpapi"
 	"github.com/agentik-os/panda/internal/pricelist"
+	"github.com/agentik-os/panda/internal/statement"
 	"github.com/agentik-os/panda/internal/tenancy"
+	"github.com/agentik-os/panda/internal/warehouse"
 	"github.com/agentik-os/panda/internal/warehouse/warehousetest"
 	"github.com/agentik-os/panda/rollup"
 	"github.com/agentik-os/panda/schemas"
@@ -123,6 +126,8 @@ type stack struct {
 	priceLog *priceLog
 	prices   *pricelist.List
 	registry *tenancy.Registry
+	db       *warehouse.DB
+	runs     *warehouse.Runs
 	live     *aggregate.Live
 	worker   *rollup.Worker
 	jobs     *rollup.Jobs
@@ -164,6 +169,13 @@ func newStack(t *testing.T) *stack {
 	if err := db.Migrate(t.Context(), schemas.Migrations()); err != nil {
 		t.Fatal(err)
 	}
+	catalog, err := statement.NewCatalog(schemas.Migrations(), map[string]fs.FS{
+		"aggregate": aggregate.Statements(), "ingest": ingest.Statements(), "rollup": rollup.Statements()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.db, s.runs = db, warehouse.NewRuns(warehouse.RunsConfig{Names: catalog.Names()})
+	db.Observe(s.runs)
 	clock := func() time.Time { return s.now }
 	s.registry = tenancy.New(tenancy.Config{}, s.log)
 	s.run("registry", s.registry.Run)
@@ -188,7 +200,7 @@ func newStack(t *testing.T) *stack {
 	verifier := rollup.NewVerifier(rollup.VerifyConfig{Log: usageLog{s.log}, Replay: func(context.Context, uint64) error { return nil }}, db)
 	stages := &Stages{
 		Reader: aggregate.NewReader(aggregate.ReaderConfig{Live: s.live, Rollups: s.worker, Now: clock}, db),
-		Live:   s.live, Tables: tables, Jobs: s.jobs, Rollup: s.worker,
+		Live:   s.live, Tables: tables, Jobs: s.jobs, Rollup: s.worker, Statements: catalog, Runs: s.runs,
 		Verify: func(ctx context.Context, opts rollup.VerifyOptions, _ bool) (rollup.Repair, error) {
 			report, err := verifier.Verify(ctx, opts, nil)
 			return rollup.Repair{Report: report}, err
