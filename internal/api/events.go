@@ -77,9 +77,17 @@ func (a *API) events(w http.ResponseWriter, r *http.Request, scope tenancy.Scope
 	if err != nil {
 		return err
 	}
-	rows, next, err := stages.Reader.Recent(r.Context(), tenant.ID, int(limit), q.Get("cursor"))
+	list := "events\x00" + tenant.ID
+	cursor, err := a.Cursors.Decode(scope, list, q.Get("cursor"))
 	if err != nil {
 		return err
+	}
+	rows, next, err := stages.Reader.Recent(r.Context(), tenant.ID, int(limit), cursor)
+	if err != nil {
+		return err
+	}
+	if next != "" {
+		next = a.Cursors.Encode(scope, list, next)
 	}
 	return writeEvents(w, rows, next)
 }

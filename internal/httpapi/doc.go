@@ -13,7 +13,7 @@
 //
 // Around each handler: a request id, the caller's address, a limit on time, a
 // recovery from panics, counters per route, one log line at debug level. The line
-// holds the path and never the query, which may carry what it should not.
+// holds the route and neither path nor query, which may carry what it should not.
 //
 // /livez says that the process runs, /readyz lists named checks, /metrics is for
 // Prometheus; these three need no key and say nothing about tenants.
