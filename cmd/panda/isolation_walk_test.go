@@ -114,7 +114,7 @@ func (w *world) callers() []*caller {
 	bad("rotated key", textOf(rotated, "key"))
 	forged := w.provider.Signing().Header()
 	bad("forged token", oidctest.NewKey(w, "RS256").Sign(w, forged, map[string]any{"iss": w.provider.URL, "sub": w.alpha.n("sub-walk-owner"),
-		"aud": oidctest.ClientID, "iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix()}))
+		"aud": oidctest.ClientID, "azp": oidctest.ClientID, "iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix()}))
 	for _, s := range []*side{w.gamma, w.delta} {
 		list = append(list, &caller{name: "key of " + s.key.name, bearer: s.key.bearer, refused: http.StatusForbidden},
 			&caller{name: "person of " + s.key.name, bearer: s.owner.bearer, refused: http.StatusForbidden})

@@ -80,7 +80,7 @@ func newWorld(t testing.TB) *world {
 	w := &world{TB: t, provider: oidctest.Start(t), lines: &lineBuffer{}, tokens: map[string]signedIn{}}
 	cfg := defaultConfig(os.Getenv)
 	cfg.Data, cfg.Listen, cfg.NATSListen = t.TempDir(), "127.0.0.1:0", "127.0.0.1:0"
-	cfg.OIDCIssuer, cfg.OIDCAudiences, cfg.OIDCAdmins = w.provider.URL, oidctest.ClientID, platformSubject
+	cfg.OIDCIssuer, cfg.OIDCAudiences, cfg.OIDCParties, cfg.OIDCAdmins = w.provider.URL, oidctest.ClientID, oidctest.ClientID, platformSubject
 	cfg.EngineMemory, cfg.DiskFreeMin = 1<<30, 1<<20 // the machine is shared
 	var err error
 	if w.p, err = startPipeline(t.Context(), cfg, zerolog.New(w.lines).Level(zerolog.DebugLevel)); err != nil {
