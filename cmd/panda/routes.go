@@ -40,6 +40,7 @@ func (p *pipeline) routes(usage usageLog) {
 			seq, _, err := usage.Append(ctx, schemas.EnvelopeSubject(shard, tenant), "", envelope)
 			return seq, err
 		},
+		Calls:   p.calls,
 		Cursors: cursors,
 	}).Register(p.server)
 }
@@ -81,7 +82,7 @@ func (p *pipeline) gatewayConfig() ingest.GatewayConfig {
 	return ingest.GatewayConfig{
 		Key:   p.signing,
 		Shard: func(string) uint32 { return shard },
-		Admit: p.admit,
+		Admit: p.admit, MayStore: p.mayStore,
 		FindTenant: func(scope tenancy.Scope, idOrSlug string) (string, error) {
 			t, err := p.registry.Find(scope, idOrSlug)
 			return t.ID, err
@@ -98,8 +99,8 @@ const admitRetry = 5 * time.Second
 // admit refuses events before the log is at risk: a disk that is filled up stops
 // the log for everybody, so it is never filled.
 func (p *pipeline) admit(tenant string) (time.Duration, error) {
-	if t, ok := p.registry.ByID(tenant); ok && (t.Status == tenancy.StatusSuspended || t.Status == tenancy.StatusDeleted) {
-		return 0, tenancy.ErrNotFound
+	if err := p.served(tenant); err != nil {
+		return 0, err
 	}
 	if free, known := p.lag.diskFree(); known && free >= 0 && free < p.cfg.DiskFreeMin {
 		return admitRetry, fmt.Errorf("the disk of the log has %d bytes left, below disk_free_min %d: %w", free, p.cfg.DiskFreeMin, schemas.ErrUnavailable)

@@ -42,6 +42,9 @@ type API struct {
 	// Submit sends events of a tenant through the gateway's own path and returns
 	// when they are on the log. It is how a quarantined event is replayed.
 	Submit func(ctx context.Context, tenant string, events []schemas.Event) (seq uint64, err error)
+	// Calls returns how many API calls count against a tenant's present minute; 0
+	// without.
+	Calls func(tenant string) int64
 	// Cursors makes and reads page cursors.
 	Cursors httpapi.Cursors
 	// Now is the clock that decides what "this month" is; time.Now.
@@ -53,10 +56,14 @@ func (a *API) Register(s *httpapi.Server) {
 	if a.Now == nil {
 		a.Now = time.Now
 	}
+	if a.Calls == nil {
+		a.Calls = func(string) int64 { return 0 }
+	}
 	read, admin := tenancy.PermissionRead, tenancy.PermissionAdmin
 	s.Handle("GET /v1/usage", read, a.usage)
 	s.Handle("GET /v1/usage/series", read, a.series)
 	s.Handle("GET /v1/entitlements", read, a.entitlements)
+	s.Handle("POST /v1/entitlements/batch", read, a.entitlementsBatch)
 	s.Handle("GET /v1/events", read, a.events)
 	s.Handle("POST /v1/events/lookup", read, a.lookup)
 	s.Handle("GET /v1/conflicts", read, a.conflicts)

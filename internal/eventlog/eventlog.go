@@ -26,6 +26,8 @@ type Log struct {
 	// slots bounds AppendAsync: one is taken per message in flight and given back
 	// by landed.
 	slots chan struct{}
+	// queues are what tenants have on the way through the door.
+	queues doorQueues
 
 	handlesMu sync.Mutex
 	handles   map[string]jetstream.Stream // by stream name

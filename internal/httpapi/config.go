@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"github.com/agentik-os/panda/internal/ratelimit"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/schemas"
 )
@@ -21,6 +22,10 @@ type Config struct {
 	Socket string
 	// Authenticate says who a request comes from. Required.
 	Authenticate func(*http.Request) (tenancy.Scope, error)
+	// Limit counts a request of a caller against what it may ask per minute, after
+	// authentication and before anything else. Its answer is on every response; a
+	// request that it refuses is 429. Default: no limit for anybody.
+	Limit func(tenancy.Scope) ratelimit.State
 	// Refused is told of requests that were not let in and of changes that were not
 	// made, for the audit log. Nil tells nobody. It must not wait.
 	Refused func(tenancy.Attempt)
@@ -45,8 +50,8 @@ type Config struct {
 	// IdleMax is how long a connection without a request is kept. Default 2
 	// minutes, above the minute that many load balancers use.
 	IdleMax time.Duration
-	// HeaderBytesMax bounds request line and headers. Default 16 KiB: a key and an
-	// idempotency key are 400 bytes.
+	// HeaderBytesMax bounds request line and headers. Default 16 KiB: a person's
+	// token is at most 8 KiB, a key and an idempotency key are 400 bytes.
 	HeaderBytesMax int
 	// ConnectionsMax bounds open connections; further ones wait in the kernel's
 	// queue. Default 10,000, about 200 MB of buffers at worst.
@@ -68,6 +73,9 @@ const BodyBytesMax = schemas.RequestBytesMax
 func (c Config) withDefaults() Config {
 	if c.Authenticate == nil || c.Metrics == nil {
 		panic("httpapi: a server needs Authenticate and Metrics")
+	}
+	if c.Limit == nil {
+		c.Limit = func(tenancy.Scope) ratelimit.State { return ratelimit.State{} }
 	}
 	for _, d := range []struct {
 		field     *time.Duration

@@ -11,6 +11,10 @@
 // their requests in another way, such as a payment provider's webhook, are added
 // with [Server.HandlePublic] and listed as such.
 //
+// [Config.Limit] counts every authenticated request, whatever comes of it, and a
+// tenant's answers say how it stands (RateLimit, RateLimit-Policy); one too many
+// is 429 with Retry-After, before its body is read.
+//
 // Around each handler: a request id, the caller's address, a limit on time, a
 // recovery from panics, counters per route, one log line at debug level. The line
 // holds the route and neither path nor query, which may carry what it should not.

@@ -78,6 +78,9 @@ func (s *Server) guarded(needed tenancy.Permission, h Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		scope, err := s.cfg.Authenticate(r)
 		if err == nil {
+			err = s.rateLimited(w, scope)
+		}
+		if err == nil {
 			err = auth.Require(scope, needed)
 		}
 		if err == nil {
@@ -90,6 +93,17 @@ func (s *Server) guarded(needed tenancy.Permission, h Handler) http.Handler {
 			s.fail(w, r, err)
 		}
 	})
+}
+
+// rateLimited counts the request against the caller's limit and says on the answer
+// how it stands.
+func (s *Server) rateLimited(w http.ResponseWriter, scope tenancy.Scope) error {
+	state := s.cfg.Limit(scope)
+	state.Header(w.Header())
+	if !state.Refused {
+		return nil
+	}
+	return RateLimited(&state)
 }
 
 // note tells the audit log of what was refused: that somebody was not let in, and
