@@ -207,6 +207,22 @@ func (f *fight) ids() []attack {
 			}
 		}
 		return fmt.Sprintf("%d differ from an unknown id after %d requests", k.leaks, k.cases)
+	}}, {"S2", "the Idempotency-Key under which B made a key, by A, by a viewer of B, by nobody", "404 not_found, 403 insufficient_scope, 401 key_missing", func() string {
+		path, body := "/v1/tenants/"+f.beta.id+"/keys", `{"name":"kept","scopes":["read"]}`
+		if got := f.ask(f.beta.key, "POST", path, body, "Idempotency-Key", "order-1"); got != "201" {
+			return got
+		}
+		var got []string
+		for _, c := range []*caller{f.alpha.key, f.beta.person("viewer", tenancy.RoleViewer), f.outside} {
+			got = append(got, f.ask(c, "POST", path, body, "Idempotency-Key", "order-1"))
+		}
+		return strings.Join(got, ", ")
+	}}, {"S2", "the Idempotency-Key under which the platform made a tenant, by A", "403 platform_only", func() string {
+		body := `{"name":"Made Once","slug":"made-once"}`
+		if got := f.ask(f.platform, "POST", "/v1/tenants", body, "Idempotency-Key", "order-2"); got != "201" {
+			return got
+		}
+		return f.ask(f.alpha.key, "POST", "/v1/tenants", body, "Idempotency-Key", "order-2")
 	}}}
 }
 
