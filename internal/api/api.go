@@ -51,6 +51,9 @@ type API struct {
 	// Calls returns how many API calls count against a tenant's present minute; 0
 	// without.
 	Calls func(tenant string) int64
+	// Still says whether who asked about a tenant may still have the answer. It is
+	// asked after a request has waited. Nil: they may.
+	Still func(scope tenancy.Scope, tenant string) error
 	// Cursors makes and reads page cursors.
 	Cursors httpapi.Cursors
 	// Now is the clock that decides what "this month" is; time.Now.
@@ -111,6 +114,14 @@ func (a *API) settle(ctx context.Context, stages *Stages) {
 	if last, err := a.Position(ctx); err == nil {
 		_ = stages.Live.WaitFor(ctx, last) // late is no reason to answer nothing
 	}
+}
+
+// still asks whether who asked may still have the answer.
+func (a *API) still(scope tenancy.Scope, tenant string) error {
+	if a.Still == nil {
+		return nil
+	}
+	return a.Still(scope, tenant)
 }
 
 // tenantOrAll returns the tenant's id, or "" for a key of the platform that named
