@@ -72,7 +72,7 @@ func (a *API) Register(s *httpapi.Server) {
 	s.Handle("GET /v1/usage", read, a.usage)
 	s.Handle("GET /v1/usage/series", read, a.series)
 	s.Handle("GET /v1/entitlements", read, a.entitlements)
-	s.Handle("POST /v1/entitlements/batch", read, a.entitlementsBatch)
+	s.Handle("POST /v1/entitlements/batch", read, a.entitlementsBatch, httpapi.Unkeyed) // changes nothing
 	s.Handle("GET /v1/events", read, a.events)
 	s.Handle("POST /v1/events/lookup", read, a.lookup, httpapi.Unkeyed) // changes nothing
 	s.Handle("GET /v1/conflicts", read, a.conflicts)
