@@ -43,6 +43,7 @@ func (p *pipeline) routes(usage usageLog) {
 			return seq, err
 		},
 		Calls:   p.calls,
+		Still:   p.mayStore,
 		Cursors: cursors,
 	}).Register(p.server)
 }

@@ -15,12 +15,18 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/agentik-os/panda/internal/apidoc/apidoctest"
+	"github.com/agentik-os/panda/internal/warehouse/engine"
 	"github.com/agentik-os/panda/internal/warehouse/warehousetest"
 )
 
-// TestMain makes this binary three: the tests, the engine of their warehouse, and
-// panda itself, which the scripts run.
+// TestMain makes this binary four: the tests, the engine of their warehouse, the
+// engine of a pipeline that a test starts in its own process, and panda itself, which
+// the scripts run.
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "engine" && os.Getenv(engine.EnvParent) != "" {
+		main()
+		return
+	}
 	testscript.Main(runner{m}, map[string]func(){"panda": checkedMain})
 }
 

@@ -17,7 +17,7 @@
 //
 // Around each handler: a request id, the caller's address, a limit on time, a
 // recovery from panics, counters per route, one log line at debug level. The line
-// holds the path and never the query, which may carry what it should not.
+// holds the route and neither path nor query, which may carry what it should not.
 //
 // A POST may be named by an Idempotency-Key ([IdempotencyConfig]): the same request
 // again is answered as before and not served again, for a day. What is kept, and
