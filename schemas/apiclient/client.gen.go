@@ -973,8 +973,10 @@ type AuditedQuery struct {
 	Runs   int64   `json:"runs"`
 
 	// RunsOfAllTenants Runs that named no tenant.
-	RunsOfAllTenants int64   `json:"runs_of_all_tenants"`
-	SlowestMs        float32 `json:"slowest_ms"`
+	RunsOfAllTenants int64 `json:"runs_of_all_tenants"`
+
+	// SlowestUs Microseconds.
+	SlowestUs int64 `json:"slowest_us"`
 
 	// Source The file; empty for a statement that is in none.
 	Source string `json:"source"`
@@ -2067,9 +2069,11 @@ type SlowQueries struct {
 
 // SlowQuery defines model for SlowQuery.
 type SlowQuery struct {
-	At         time.Time `json:"at"`
-	DurationMs float32   `json:"duration_ms"`
-	Failed     bool      `json:"failed"`
+	At time.Time `json:"at"`
+
+	// DurationUs Microseconds, until the answer was read.
+	DurationUs int64 `json:"duration_us"`
+	Failed     bool  `json:"failed"`
 
 	// Name The statement; empty for one that is in no file. Its text is not kept.
 	Name      string `json:"name"`
