@@ -18,8 +18,8 @@ type levelView struct {
 	Name tenancy.QuotaName `json:"quota"`
 	// Word is what people call it.
 	Word string `json:"name"`
-	// Current is a decimal number in the unit.
-	Current string        `json:"current"`
+	// Current is a decimal number in the unit; absent where nobody counts it here.
+	Current string        `json:"current,omitempty"`
 	Max     tenancy.Limit `json:"max"`
 	Unit    string        `json:"unit"`
 	// CurrentBytes is of storage.
@@ -67,7 +67,9 @@ func (a *API) usageLevels(w http.ResponseWriter, r *http.Request, scope tenancy.
 	views[2].measured(levels, schemas.LevelStorageBytes)
 	views[2].storage(&quotas)
 	views[3].measured(levels, schemas.LevelConcurrentSessions)
-	views[4].use(a.Calls(tenant.ID), quotas.MaxAPICallsPerMinute)
+	if a.Calls != nil {
+		views[4].use(a.Calls(tenant.ID), quotas.MaxAPICallsPerMinute)
+	}
 	return writeJSON(w, struct {
 		Tenant tenantRef   `json:"tenant"`
 		Month  string      `json:"month"`

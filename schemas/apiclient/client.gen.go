@@ -2346,8 +2346,8 @@ type UsageLevel struct {
 	// AtLimit Nothing is left.
 	AtLimit bool `json:"at_limit"`
 
-	// Current A decimal number in the unit; below zero in a month of voids alone.
-	Current string `json:"current"`
+	// Current A decimal number in the unit, below zero in a month of voids alone; absent where nobody counts it.
+	Current *string `json:"current,omitempty"`
 
 	// CurrentBytes Of storage.
 	CurrentBytes *int64 `json:"current_bytes,omitempty"`
