@@ -280,4 +280,3 @@ func recordHasher(stream, path string) (hash.Hash, error) {
 	key := sha256.Sum256(fmt.Appendf(nil, "%s-%d", stream, blockNumber(path)))
 	return highwayhash.New64(key[:])
 }
-

@@ -65,6 +65,7 @@ FROM
         WHERE grain = 'hour'
             AND window >= toDateTime({from_s:Int64}, 'UTC')
             AND window < toDateTime({to_s:Int64}, 'UTC')
+            AND tenant NOT IN (SELECT tenant FROM erasures FINAL WHERE whole = 1 AND state = 1)
         GROUP BY tenant, start, provider, model, department, cost_center, agent
     )
     GROUP BY tenant, start
@@ -91,6 +92,7 @@ FULL JOIN
     WHERE grain = 'day'
         AND window >= toDateTime({from_s:Int64}, 'UTC')
         AND window < toDateTime({to_s:Int64}, 'UTC')
+        AND tenant NOT IN (SELECT tenant FROM erasures FINAL WHERE whole = 1 AND state = 1)
     GROUP BY tenant, start
 ) AS w ON s.tenant = w.tenant AND s.start = w.start
 WHERE is_source != is_window

@@ -8,5 +8,7 @@ SELECT
 FROM usage_raw FINAL
 WHERE seq >= {from:UInt64}
     AND seq <= {upto:UInt64}
+    AND NOT (tenant IN (SELECT tenant FROM erasures FINAL WHERE whole = 1 AND state = 1)
+        AND seq <= (SELECT max(position) FROM erasures FINAL WHERE whole = 1 AND state = 1))
 GROUP BY part
 ORDER BY part
