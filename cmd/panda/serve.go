@@ -17,6 +17,7 @@ import (
 	"github.com/agentik-os/panda/aggregate"
 	"github.com/agentik-os/panda/ingest"
 	"github.com/agentik-os/panda/internal/auth"
+	"github.com/agentik-os/panda/internal/erasure"
 	"github.com/agentik-os/panda/internal/eventlog"
 	"github.com/agentik-os/panda/internal/httpapi"
 	"github.com/agentik-os/panda/internal/invariant"
@@ -72,6 +73,9 @@ type pipeline struct {
 	verifier *rollup.Verifier
 	repairer *rollup.Repairer
 	auditor  *rollup.Auditor
+	eraser   *erasure.Eraser
+	// places knows where messages were erased from the log.
+	places *erasure.Places
 	// These outlive a warehouse that had to be opened, or counting begun, again.
 	auditMetrics  *rollup.AuditMetrics
 	writerMetrics *ingest.WriterMetrics
@@ -173,6 +177,7 @@ func (p *pipeline) openLog(ctx context.Context) (err error) {
 		return err
 	}
 	p.lag = newLagMonitor(p.cfg.LagMax)
+	p.places = erasure.NewPlaces(p.log)
 	p.registry = tenancy.New(tenancy.Config{Logger: p.logger.With().Str("part", "tenancy").Logger()}, p.log)
 	p.keys = auth.New(auth.Config{Registry: p.registry, Logger: p.logger})
 	keys.Store(p.keys)
