@@ -87,6 +87,8 @@ type Config struct {
 	LogFormat string
 	// Environment, for what is not a setting of its own.
 	getenv func(string) string
+	// program is what the engine is run with; "" is the one that runs. A test is another.
+	program string
 }
 
 // settings binds every field to its name. It is the one list of settings.

@@ -313,6 +313,13 @@ func (e *Eraser) begin(ctx context.Context, st *state, user string) error {
 	if err := e.record(ctx, st, entries); err != nil {
 		return err
 	}
+	if st.Whole {
+		keys, err := e.keysLeft(ctx, st)
+		if err != nil {
+			return err
+		}
+		st.Erased["usage_keys"] += keys
+	}
 	failpoint.Hit(failpoint.ErasureRecorded)
 	if err := e.places.put(ctx, st.plan(), entries); err != nil {
 		return err
@@ -330,7 +337,6 @@ func (s *state) count(entries []entry) {
 		s.Erased["log_messages"] += n.Messages
 		if s.Whole {
 			s.Erased["usage_raw"] += n.Accepted
-			s.Erased["usage_keys"] += uint64(len(n.Keys))
 			s.Erased["conflicts"] += n.Conflicts
 			s.Erased["quarantine"] += n.Quarantined
 		}

@@ -191,8 +191,8 @@ func encodeEntries(entries []entry) ([]byte, error) {
 	}
 	var out bytes.Buffer
 	w := gzip.NewWriter(&out)
-	err := json.NewEncoder(w).Encode(steps)
-	return out.Bytes(), errors.Join(err, w.Close())
+	err := errors.Join(json.NewEncoder(w).Encode(steps), w.Close())
+	return out.Bytes(), err
 }
 
 func decodeEntries(text []byte) (entries []entry, err error) {

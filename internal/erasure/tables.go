@@ -201,12 +201,14 @@ func (e *Eraser) inTables(ctx context.Context, st *state) (left uint64, err erro
 	if err != nil {
 		return 0, err
 	}
-	err = e.query(ctx, "keys_left", func(rows *warehouse.Rows) error {
-		var n uint64
-		err := rows.Scan(&n)
-		left += n
-		return err
-	}, warehouse.Param{Name: "erasure", Value: st.plan()})
+	keys, err := e.keysLeft(ctx, st)
+	return left + keys, err
+}
+
+// keysLeft counts the identities that are stored of those that a plan names.
+func (e *Eraser) keysLeft(ctx context.Context, st *state) (left uint64, err error) {
+	err = e.query(ctx, "keys_left", func(rows *warehouse.Rows) error { return rows.Scan(&left) },
+		warehouse.Param{Name: "erasure", Value: st.plan()})
 	return left, err
 }
 
