@@ -114,8 +114,8 @@ func (l countedLog) Counts(ctx context.Context, from, to uint64, each func(seq u
 		}
 		if len(records) == 0 {
 			// The last ones may have been erased, and then nothing comes.
-			newest, found, err := l.log.LastForSubject(ctx, schemas.StreamUsage, ">")
-			if err != nil || !found || newest.Seq < next {
+			newest, err := l.log.LastOf(ctx, schemas.StreamUsage, schemas.SubjectsDirect, schemas.SubjectsEnvelope, schemas.SubjectsPrices)
+			if err != nil || newest < next {
 				return err
 			}
 		}

@@ -151,18 +151,18 @@ func (e *erasing) await() {
 	e.t.Helper()
 	ctx, cancel := context.WithTimeout(e.t.Context(), time.Minute)
 	defer cancel()
-	newest, _, err := e.log.LastForSubject(ctx, schemas.StreamUsage, ">")
+	newest, err := e.log.LastOf(ctx, schemas.StreamUsage, schemas.SubjectsDirect, schemas.SubjectsEnvelope, schemas.SubjectsPrices)
 	if err != nil {
 		e.t.Fatal(err)
 	}
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for e.live.Position().Seq < newest.Seq || e.worker.Position() < newest.Seq {
+	for e.live.Position().Seq < newest || e.worker.Position() < newest {
 		e.worker.Nudge()
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			e.t.Fatalf("counted up to %d, rolled up to %d, want %d", e.live.Position().Seq, e.worker.Position(), newest.Seq)
+			e.t.Fatalf("counted up to %d, rolled up to %d, want %d", e.live.Position().Seq, e.worker.Position(), newest)
 		}
 	}
 }
@@ -330,4 +330,67 @@ func TestEraseTenant(t *testing.T) {
 	e.send(e.globex.ID, event("g-later", time.Now(), map[string]any{"tokens": map[string]any{"input": 1}}))
 	e.await()
 	e.agrees("counting goes on")
+}
+
+// An erased user's names are gone from every store and every file, the sums are what
+// they were, and what cannot be judged again any more is said and is no fault.
+func TestEraseUser(t *testing.T) {
+	e := startErasing(t)
+	e.fill()
+	user := e.secret("user") + "-1"
+	own := map[string]string{"user": user, "session": "sess-" + rand.Text(), "run": "run-" + rand.Text(), "tag": "tag-" + rand.Text()}
+	for i := range 3 {
+		e.send(e.acme.ID, event(fmt.Sprintf("own-%d", i), time.Now(), map[string]any{"tokens": map[string]any{"input": 5}, "user": user,
+			"session": own["session"], "run": own["run"], "parent_run": own["run"], "status": "error", "error": "for " + own["tag"], "tags": map[string]string{"case": own["tag"]}}))
+	}
+	e.send(e.acme.ID, event("own-1", time.Now(), map[string]any{"tokens": map[string]any{"input": 6}, "user": user, "session": own["session"]})) // a conflict
+	e.send(e.acme.ID, []byte(`{"user": "`+user+`", "session": "`+own["session"]+`" `))                                                          // unreadable
+	e.await()
+	e.agrees("before")
+	if before := e.found(own); len(before) != len(own) {
+		t.Fatalf("of %q, found before the erasure: %q", own, before)
+	}
+	acme, globex := e.figures(e.acme.ID), e.figures(e.globex.ID)
+	c, err := e.eraser.EraseUser(t.Context(), e.acme.ID, user, "key:test", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// One in three of the tenant's events is this user's, and all of the later ones; a
+	// void is as much a user's as what it takes back.
+	if c.Check() != nil || c.Scope != "user" || c.Erased["usage_raw"] != 24 || c.Erased["rejects"] != 2 || c.Erased["log_messages"] != 25 {
+		t.Errorf("certificate %+v", c)
+	}
+	check := func(when string) {
+		t.Helper()
+		e.gone(when, own)
+		report := e.agrees(when)
+		if got := e.figures(e.acme.ID); got != acme {
+			t.Errorf("%s: the tenant has\n%s, and had\n%s", when, got, acme)
+		}
+		if got := e.figures(e.globex.ID); got != globex {
+			t.Errorf("%s: another tenant has\n%s, and had\n%s", when, got, globex)
+		}
+		if notes := fmt.Sprint(report.Checks); !strings.Contains(notes, "events of a user of tenant "+e.acme.ID+" were erased") {
+			t.Errorf("%s: nothing says which ranges cannot be judged again: %s", when, notes)
+		}
+	}
+	check("after")
+	certificates, err := erasureRegistry{e.registry, e.log}.certificates(t.Context(), e.acme.ID)
+	if err != nil || len(certificates) != 1 || certificates[0].SHA256 != c.SHA256 {
+		t.Errorf("the log has the certificates %+v, %v", certificates, err)
+	}
+	e.stop()
+	e.start()
+	check("after a restart")
+
+	// Then the tenant as a whole: the ranges can be judged again without it.
+	e.erase()
+	e.gone("after the tenant too", e.secrets)
+	report := e.agrees("after the tenant too")
+	if notes := fmt.Sprint(report.Checks); strings.Contains(notes, "were erased") {
+		t.Errorf("ranges cannot be judged again: %s", notes)
+	}
+	if got := e.figures(e.globex.ID); got != globex {
+		t.Errorf("another tenant has\n%s, and had\n%s", got, globex)
+	}
 }

@@ -29,7 +29,7 @@ const (
 // Log is the log as this package uses it; *eventlog.Log is one.
 type Log interface {
 	Bucket(ctx context.Context, cfg eventlog.BucketConfig) (*eventlog.Bucket, error)
-	LastForSubject(ctx context.Context, stream, subject string) (eventlog.Record, bool, error)
+	LastOf(ctx context.Context, stream string, subjects ...string) (uint64, error)
 	State(ctx context.Context, stream string) (eventlog.State, error)
 	Find(ctx context.Context, stream string, subjects []string, upTo uint64, each func(*eventlog.Record) error) ([]uint64, error)
 	Erase(ctx context.Context, stream string, seqs []uint64) error

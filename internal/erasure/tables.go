@@ -212,8 +212,9 @@ func (e *Eraser) keysLeft(ctx context.Context, st *state) (left uint64, err erro
 	return left, err
 }
 
-// counted waits until the tables hold everything up to a position, windows too.
-func (e *Eraser) counted(ctx context.Context, position uint64) error {
+// counted waits until the tables hold everything up to a position, windows too, and
+// returns up to where they do.
+func (e *Eraser) counted(ctx context.Context, position uint64) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.CountedMax)
 	defer cancel()
 	const lookEvery = 100 * time.Millisecond
@@ -221,21 +222,21 @@ func (e *Eraser) counted(ctx context.Context, position uint64) error {
 	defer tick.Stop()
 	for {
 		if err := e.cfg.Halted(); err != nil {
-			return fmt.Errorf("nothing is counted now: %w: %w", schemas.ErrUnavailable, err)
+			return 0, fmt.Errorf("nothing is counted now: %w: %w", schemas.ErrUnavailable, err)
 		}
 		var counted, rolledUp uint64
 		err := e.query(ctx, "position", func(rows *warehouse.Rows) error { return rows.Scan(&counted, &rolledUp) }, e.shard())
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if counted >= position && rolledUp >= position {
-			return nil
+			return min(counted, rolledUp), nil
 		}
 		e.progress("count", min(counted, rolledUp), position)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("the log is counted up to %d and rolled up to %d, %d is needed: %w: %w",
+			return 0, fmt.Errorf("the log is counted up to %d and rolled up to %d, %d is needed: %w: %w",
 				counted, rolledUp, position, schemas.ErrUnavailable, ctx.Err())
 		}
 	}

@@ -26,6 +26,23 @@ var errErasing = fmt.Errorf("%w: erased records are being taken out of the log's
 // the server's answers come in order anyway.
 const deletesAtOnce = 16
 
+// LastOf returns the position of the newest record of some subjects that is still
+// there, 0 if there is none; State has the newest position, whatever became of it. Name
+// the subjects: asked for the newest of ">", the server looks at the newest position
+// alone, and finds nothing if that was erased.
+func (l *Log) LastOf(ctx context.Context, stream string, subjects ...string) (last uint64, err error) {
+	for _, subject := range subjects {
+		record, ok, err := l.LastForSubject(ctx, stream, subject)
+		if err != nil {
+			return 0, err
+		}
+		if ok {
+			last = max(last, record.Seq)
+		}
+	}
+	return last, nil
+}
+
 // Find returns the positions of the records of subjects, which may hold wildcards, up
 // to a position, in order. each, if not nil, is handed every one of them.
 //
@@ -33,15 +50,9 @@ const deletesAtOnce = 16
 func (l *Log) Find(ctx context.Context, stream string, subjects []string, upTo uint64, each func(*Record) error) (seqs []uint64, err error) {
 	// A consumer with a filter says how many match, so that the end is known without
 	// a wait for what never comes.
-	last := uint64(0)
-	for _, subject := range subjects {
-		record, ok, err := l.LastForSubject(ctx, stream, subject)
-		if err != nil {
-			return nil, err
-		}
-		if ok {
-			last = max(last, record.Seq)
-		}
+	last, err := l.LastOf(ctx, stream, subjects...)
+	if err != nil {
+		return nil, err
 	}
 	if last == 0 || upTo == 0 {
 		return nil, nil
