@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -20,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/agentik-os/panda/internal/erasure"
+	"github.com/agentik-os/panda/internal/failpoint"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/rollup"
 	"github.com/agentik-os/panda/schemas"
@@ -344,7 +346,7 @@ func TestEraseUser(t *testing.T) {
 			"session": own["session"], "run": own["run"], "parent_run": own["run"], "status": "error", "error": "for " + own["tag"], "tags": map[string]string{"case": own["tag"]}}))
 	}
 	e.send(e.acme.ID, event("own-1", time.Now(), map[string]any{"tokens": map[string]any{"input": 6}, "user": user, "session": own["session"]})) // a conflict
-	e.send(e.acme.ID, []byte(`{"user": "`+user+`", "session": "`+own["session"]+`" `))                                                          // unreadable
+	e.send(e.acme.ID, []byte(`{"user": "`+user+`", "session": "`+own["session"]+`" `))                                                           // unreadable
 	e.await()
 	e.agrees("before")
 	if before := e.found(own); len(before) != len(own) {
@@ -392,5 +394,75 @@ func TestEraseUser(t *testing.T) {
 	}
 	if got := e.figures(e.globex.ID); got != globex {
 		t.Errorf("another tenant has\n%s, and had\n%s", got, globex)
+	}
+}
+
+// A server that is killed at any moment of an erasure completes it after its restart,
+// by itself, and at no moment finds anything wrong.
+func TestEraseOutlivesKills(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "panda")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "failpoint", "-o", program, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	e := startErasing(t)
+	e.fill()
+	want := e.figures(e.globex.ID)
+	// It was deleted long ago, so the job that erases finds it due.
+	past := tenancy.New(tenancy.Config{Now: func() time.Time { return time.Now().AddDate(0, 0, -2*tenancy.EraseAfterDays) }}, e.log)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- past.Run(ctx) }()
+	<-past.Ready()
+	if _, err := past.Delete(t.Context(), tenancy.Actor{ID: "system:test"}, e.acme.ID, 0); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	e.stop()
+	serve := func(point string) {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, program, "serve", "--listen", "127.0.0.1:0", "--log-level", "warn")
+		var said bytes.Buffer
+		cmd.Stderr = &said
+		cmd.Env = append(os.Environ(), "PANDA_DATA="+e.dir, "PANDA_FAILPOINT_SCHEDULE=@every 1s", "PANDA_FAILPOINT="+point)
+		err := cmd.Run()
+		if exit := (*exec.ExitError)(nil); ctx.Err() != nil || !errors.As(err, &exit) || exit.ExitCode() != -1 {
+			t.Fatalf("at %s: %v, %s", point, err, said.String())
+		}
+		if strings.Contains(said.String(), "halted") || strings.Contains(said.String(), "restored") {
+			t.Errorf("at %s: %s", point, said.String())
+		}
+	}
+	for _, i := range failpoint.Points() {
+		if i.In != failpoint.InErasure {
+			continue
+		}
+		passes := 1
+		if i.Point == failpoint.ErasureTable {
+			passes = 5
+		}
+		for pass := 1; pass <= passes; pass += 2 {
+			serve(fmt.Sprintf("%s:kill:%d", i.Point, pass))
+		}
+		if i.Point == failpoint.ErasureMarked || i.Point == failpoint.ErasureForgotten {
+			e.start()
+			e.agrees("killed at " + string(i.Point))
+			e.stop()
+		}
+	}
+	e.start()
+	if detail, err := e.eraseDue(t.Context()); err != nil {
+		t.Fatalf("%s, %v", detail, err)
+	}
+	e.gone("after all", e.secrets)
+	e.agrees("after all")
+	if got := e.figures(e.globex.ID); got != want {
+		t.Errorf("another tenant has\n%s, and had\n%s", got, want)
+	}
+	if tenant, ok := e.registry.ByID(e.acme.ID); !ok || tenant.Status != tenancy.StatusErased {
+		t.Errorf("the registry has %+v", tenant)
 	}
 }
