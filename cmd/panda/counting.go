@@ -237,7 +237,7 @@ func (p *pipeline) openWarehouse(ctx context.Context) (err error) {
 		Log: p.logger.With().Str("part", "repair").Logger(),
 	}, p.verifier, p.worker)
 	p.auditor = rollup.NewAuditor(rollup.AuditConfig{BehindMax: p.cfg.behindMax()}, p.repairer)
-	p.eraser = p.newEraser()
+	p.eraser, p.exporter = p.newEraser(), p.newExporter()
 	return p.addJobs()
 }
 

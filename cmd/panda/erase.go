@@ -11,6 +11,7 @@ import (
 	"github.com/agentik-os/panda/ingest"
 	"github.com/agentik-os/panda/internal/erasure"
 	"github.com/agentik-os/panda/internal/eventlog"
+	"github.com/agentik-os/panda/internal/export"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/schemas"
 )
@@ -107,4 +108,18 @@ func (r erasureRegistry) certificates(ctx context.Context, tenant string) (found
 		return json.Unmarshal(rec.Data, &found[len(found)-1])
 	})
 	return found, err
+}
+
+// newExporter returns who writes all that is held about a tenant.
+func (p *pipeline) newExporter() *export.Exporter {
+	return export.New(export.Config{
+		Shard: shard, Registry: p.registry, DB: p.exportDB,
+	})
+}
+
+func (p *pipeline) exportDB(context.Context, string) (export.DB, error) {
+	if err := p.ready(); err != nil {
+		return nil, err
+	}
+	return p.db, nil
 }

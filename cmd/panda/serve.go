@@ -19,6 +19,7 @@ import (
 	"github.com/agentik-os/panda/internal/auth"
 	"github.com/agentik-os/panda/internal/erasure"
 	"github.com/agentik-os/panda/internal/eventlog"
+	"github.com/agentik-os/panda/internal/export"
 	"github.com/agentik-os/panda/internal/httpapi"
 	"github.com/agentik-os/panda/internal/invariant"
 	"github.com/agentik-os/panda/internal/pricelist"
@@ -74,6 +75,7 @@ type pipeline struct {
 	repairer *rollup.Repairer
 	auditor  *rollup.Auditor
 	eraser   *erasure.Eraser
+	exporter *export.Exporter
 	// places knows where messages were erased from the log.
 	places *erasure.Places
 	// These outlive a warehouse that had to be opened, or counting begun, again.
