@@ -17,6 +17,7 @@ import (
 	"github.com/agentik-os/panda/aggregate"
 	"github.com/agentik-os/panda/ingest"
 	"github.com/agentik-os/panda/internal/auth"
+	"github.com/agentik-os/panda/internal/auth/oidc"
 	"github.com/agentik-os/panda/internal/erasure"
 	"github.com/agentik-os/panda/internal/eventlog"
 	"github.com/agentik-os/panda/internal/export"
@@ -61,6 +62,8 @@ type pipeline struct {
 	prices   *pricelist.List
 	gateway  *ingest.Gateway
 	server   *httpapi.Server
+	attempts *tenancy.Attempts
+	signIns  *oidc.Verifier // nil where people do not sign in
 	adminKey auth.Secret
 	lag      *lagMonitor
 
@@ -181,7 +184,14 @@ func (p *pipeline) openLog(ctx context.Context) (err error) {
 	p.lag = newLagMonitor(p.cfg.LagMax)
 	p.places = erasure.NewPlaces(p.log)
 	p.registry = tenancy.New(tenancy.Config{Logger: p.logger.With().Str("part", "tenancy").Logger()}, p.log)
-	p.keys = auth.New(auth.Config{Registry: p.registry, Logger: p.logger})
+	authentication := auth.Config{Registry: p.registry, Members: p.registry, PlatformAdmins: p.admins(), Logger: p.logger}
+	if p.signIns, err = p.tokens(); err != nil {
+		return err
+	}
+	if p.signIns != nil {
+		authentication.Tokens = p.signIns
+	}
+	p.keys = auth.New(authentication)
 	keys.Store(p.keys)
 	p.prices = pricelist.New(p.log, []uint32{shard})
 	return nil
@@ -222,10 +232,11 @@ func (p *pipeline) openDoors(ctx, running context.Context) (err error) {
 	if p.signing, err = p.envelopeKey(); err != nil {
 		return err
 	}
+	p.attempts = tenancy.NewAttempts(p.log, p.logger.With().Str("part", "audit").Logger())
 	usage := usageLog{log: p.log, appended: p.lag.appended}
 	p.gateway = ingest.NewGateway(p.gatewayConfig(), usage)
 	p.server = httpapi.New(httpapi.Config{
-		Addr: p.cfg.Listen, Authenticate: p.keys.Authenticate, Metrics: p.metrics,
+		Addr: p.cfg.Listen, Authenticate: p.keys.Authenticate, Metrics: p.metrics, Refused: p.attempts.Note,
 		Logger: p.logger.With().Str("part", "http").Logger(),
 	})
 	p.server.AddCheck("log", p.log.Healthy)
@@ -238,6 +249,10 @@ func (p *pipeline) openDoors(ctx, running context.Context) (err error) {
 	}
 	p.group.Go(func() error { return p.server.Run(running) })
 	p.group.Go(func() error { return p.lag.run(running, p.log) })
+	p.group.Go(func() error { return p.attempts.Run(running) })
+	if p.signIns != nil {
+		p.group.Go(func() error { return p.signIns.Run(running) })
+	}
 	return p.writeRunFile()
 }
 
