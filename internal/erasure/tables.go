@@ -134,9 +134,6 @@ func (e *Eraser) mark(ctx context.Context, st *state, to uint8) error {
 	return nil
 }
 
-// tables are all that hold something of a tenant.
-var tables = []string{"usage_keys", "usage_raw", "conflicts", "quarantine", "rollup"}
-
 // eraseTables takes rows out of the tables and their files off the disk.
 func (e *Eraser) eraseTables(ctx context.Context, st *state) error {
 	if !plainName.MatchString(st.Tenant) || !plainName.MatchString(st.plan()) {
