@@ -18,8 +18,12 @@ import (
 
 // newEraser returns who erases tenants and users for ever.
 func (p *pipeline) newEraser() *erasure.Eraser {
+	return erasure.New(p.erasureConfig(), p.log, p.db, p.places)
+}
+
+func (p *pipeline) erasureConfig() erasure.Config {
 	record := func(r *eventlog.Record) *ingest.Record { return (*ingest.Record)(r) }
-	return erasure.New(erasure.Config{
+	return erasure.Config{
 		Shard:    shard,
 		Registry: erasureRegistry{p.registry, p.log},
 		Events:   func(r *eventlog.Record) int { return ingest.EventsIn(record(r), p.signing) },
@@ -29,7 +33,7 @@ func (p *pipeline) newEraser() *erasure.Eraser {
 		Halted:   p.monitor.Halted,
 		Rebuild:  p.live.Rebuild,
 		Logger:   p.logger.With().Str("part", "erasure").Logger(),
-	}, p.log, p.db, p.places)
+	}
 }
 
 // eraseDue erases the tenants whose time after their deletion is over, completes what

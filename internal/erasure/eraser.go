@@ -2,7 +2,6 @@ package erasure
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/agentik-os/panda/internal/eventlog"
 	"github.com/agentik-os/panda/internal/failpoint"
-	"github.com/agentik-os/panda/internal/warehouse"
 	"github.com/agentik-os/panda/schemas"
 )
 
@@ -97,106 +95,6 @@ func New(cfg Config, log Log, db DB, places *Places) *Eraser {
 	return &Eraser{cfg: cfg, log: log, db: db, places: places, progress: func(string, uint64, uint64) {}}
 }
 
-// The phases of an erasure.
-const (
-	phaseBegun   = "begun"
-	phasePlanned = "planned"
-	phaseErased  = "erased" // only the certificate and the registry's records are left
-	phaseDone    = "done"
-)
-
-// state is how far an erasure came. It holds no name, so that it needs no erasure.
-type state struct {
-	Erasure string `json:"erasure"`
-	// Round counts plans: what came in while one was carried out has the next.
-	Round       int               `json:"round"`
-	Tenant      string            `json:"tenant"`
-	Whole       bool              `json:"whole"`
-	Actor       string            `json:"actor"`
-	StartedAt   time.Time         `json:"started_at"`
-	Phase       string            `json:"phase"`
-	After       uint64            `json:"after"`
-	Position    uint64            `json:"position"`
-	Erased      map[string]uint64 `json:"erased"`
-	Months      []Month           `json:"months,omitempty"`
-	Control     []uint64          `json:"control,omitempty"`
-	Certificate *Certificate      `json:"certificate,omitempty"`
-}
-
-// plan names the plan in the stores.
-func (s *state) plan() string { return fmt.Sprintf("%s-%d", s.Erasure, s.Round) }
-
-func (s *state) key() string {
-	if s.Whole {
-		return s.Tenant
-	}
-	return s.Erasure
-}
-
-func newID() string { return "era_" + strings.ToLower(rand.Text()[:12]) }
-
-// lease is what an erasure runs under.
-const lease = "erasure"
-
-func (e *Eraser) bucket(ctx context.Context) (*eventlog.Bucket, error) {
-	return e.log.Bucket(ctx, eventlog.BucketConfig{Name: bucketStates, Description: "What was erased for ever, and how far that is."})
-}
-
-func (e *Eraser) save(ctx context.Context, st *state) error {
-	bucket, err := e.bucket(ctx)
-	if err != nil {
-		return err
-	}
-	text, err := json.Marshal(st)
-	if err != nil {
-		return err
-	}
-	_, err = bucket.Put(ctx, st.key(), text)
-	return err
-}
-
-func (e *Eraser) load(ctx context.Context, key string) (*state, error) {
-	bucket, err := e.bucket(ctx)
-	if err != nil {
-		return nil, err
-	}
-	found, err := bucket.Get(ctx, key)
-	if errors.Is(err, eventlog.ErrNotFound) {
-		return nil, nil //nolint:nilnil // there is none
-	}
-	if err != nil {
-		return nil, err
-	}
-	st := &state{}
-	if err := json.Unmarshal(found.Value, st); err != nil {
-		return nil, fmt.Errorf("read state of erasure %s: %w", key, err)
-	}
-	return st, nil
-}
-
-// all returns the states of every erasure, the oldest first.
-func (e *Eraser) all(ctx context.Context) (states []*state, err error) {
-	bucket, err := e.bucket(ctx)
-	if err != nil {
-		return nil, err
-	}
-	keys, err := bucket.Keys(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, key := range keys {
-		st, err := e.load(ctx, key)
-		if err != nil {
-			return nil, err
-		}
-		if st != nil {
-			states = append(states, st)
-		}
-	}
-	slices.SortFunc(states, func(a, b *state) int { return a.StartedAt.Compare(b.StartedAt) })
-	return states, nil
-}
-
 // held runs f under the lease, after everything that was interrupted is completed: two
 // erasures under way at once would hide rows of each other.
 func (e *Eraser) held(ctx context.Context, progress Progress, f func(context.Context, *Eraser) error) error {
@@ -213,9 +111,12 @@ func (e *Eraser) held(ctx context.Context, progress Progress, f func(context.Con
 	if err != nil {
 		return err
 	}
+	if err := run.places.prune(ctx, states); err != nil {
+		return err
+	}
 	for _, st := range states {
 		if st.Phase == phasePlanned || st.Phase == phaseErased {
-			if err := run.complete(ctx, st); err != nil {
+			if err := run.complete(ctx, st); err != nil && st.Phase != phaseBegun {
 				return fmt.Errorf("complete the erasure of %s that was interrupted: %w", st.Tenant, err)
 			}
 		}
@@ -327,32 +228,6 @@ func (e *Eraser) begin(ctx context.Context, st *state, user string) error {
 	return e.save(ctx, st)
 }
 
-// count adds what goes to what the certificate says.
-func (s *state) count(entries []entry) {
-	for i := range entries {
-		n := &entries[i]
-		s.Erased["log_messages"] += n.Messages
-		if s.Whole {
-			s.Erased["usage_raw"] += n.Accepted
-			s.Erased["conflicts"] += n.Conflicts
-			s.Erased["quarantine"] += n.Quarantined
-		}
-	}
-}
-
-func (s *state) addMonths(months []Month) {
-	for _, m := range months {
-		i := slices.IndexFunc(s.Months, func(have Month) bool { return have.Month == m.Month })
-		if i < 0 {
-			s.Months = append(s.Months, m)
-			continue
-		}
-		have := &s.Months[i]
-		have.Calls, have.Tokens, have.Cost = have.Calls+m.Calls, have.Tokens+m.Tokens, have.Cost.Add(m.Cost)
-	}
-	slices.SortFunc(s.Months, func(a, b Month) int { return strings.Compare(a.Month, b.Month) })
-}
-
 // roundsMax bounds how often what came meanwhile is erased too. A tenant that is
 // deleted sends nothing; what was under way then is there by the second round.
 const roundsMax = 5
@@ -394,6 +269,16 @@ func (e *Eraser) complete(ctx context.Context, st *state) error {
 
 // carryOut erases what a plan names, and looks whether it is gone.
 func (e *Eraser) carryOut(ctx context.Context, st *state) error {
+	known, err := e.known(ctx, st)
+	if err != nil {
+		return err
+	}
+	if st.Whole && st.Phase == phasePlanned && !known {
+		if err := e.cfg.Registry.Closed(st.Tenant); err != nil {
+			st.Phase = phaseBegun // it was restored meanwhile; nothing has gone
+			return errors.Join(err, e.save(ctx, st))
+		}
+	}
 	// THE COMMIT POINT: from here on nobody looks at what is planned.
 	if err := e.mark(ctx, st, statePlanned); err != nil {
 		return err
@@ -531,80 +416,3 @@ func (e *Eraser) certify(ctx context.Context, st *state) error {
 	return nil
 }
 
-// Sweep completes what was interrupted, and erases again what came back: rows from a
-// backup of the warehouse that is older than an erasure. It returns how many erasures
-// it had to carry out.
-func (e *Eraser) Sweep(ctx context.Context) (again int, err error) {
-	err = e.held(ctx, nil, func(ctx context.Context, e *Eraser) error {
-		states, err := e.all(ctx)
-		if err != nil {
-			return err
-		}
-		for _, st := range states {
-			if st.Phase != phaseDone {
-				continue
-			}
-			did, err := e.sweep(ctx, st)
-			if err != nil {
-				return fmt.Errorf("erase %s again: %w", st.Tenant, err)
-			}
-			if did {
-				again++
-			}
-		}
-		return nil
-	})
-	return again, err
-}
-
-// sweep carries the rounds of one erasure out again, if the warehouse knows nothing of
-// them, or has something of the tenant.
-func (e *Eraser) sweep(ctx context.Context, st *state) (did bool, err error) {
-	for round := range st.Round + 1 {
-		r := *st
-		r.Round, r.Erased = round, map[string]uint64{}
-		known, left := false, uint64(0)
-		err := e.query(ctx, "known", func(rows *warehouse.Rows) error { return rows.Scan(&known) }, warehouse.Param{Name: "erasure", Value: r.plan()})
-		if err != nil {
-			return did, err
-		}
-		if r.Whole {
-			if left, err = e.inTables(ctx, &r); err != nil {
-				return did, err
-			}
-		}
-		if known && left == 0 {
-			continue
-		}
-		did = true
-		if !known {
-			if err := e.recordAgain(ctx, &r); err != nil {
-				return did, err
-			}
-		}
-		if err := e.carryOut(ctx, &r); err != nil {
-			return did, err
-		}
-	}
-	return did, nil
-}
-
-// recordAgain writes what an erasure took from the ranges that the warehouse had at
-// the time: others were counted since, without it.
-func (e *Eraser) recordAgain(ctx context.Context, st *state) error {
-	entries, err := e.places.of(ctx, st.plan())
-	if err != nil {
-		return err
-	}
-	had := map[span]bool{}
-	err = e.query(ctx, "ranges_before", func(rows *warehouse.Rows) error {
-		var s span
-		err := rows.Scan(&s.first, &s.last)
-		had[s] = true
-		return err
-	}, e.shard(), warehouse.Param{Name: "before_ms", Value: st.StartedAt.UnixMilli()})
-	if err != nil {
-		return err
-	}
-	return e.record(ctx, st, slices.DeleteFunc(entries, func(n entry) bool { return !had[span{n.From, n.To}] }))
-}

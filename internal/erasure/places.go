@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/agentik-os/panda/internal/eventlog"
@@ -179,6 +180,29 @@ func (p *Places) of(ctx context.Context, plan string) (entries []entry, err erro
 		}
 		entries = append(entries, chunk...)
 	}
+}
+
+// prune forgets plans of which there is no state: somebody died before it was saved,
+// and nothing of them was erased.
+func (p *Places) prune(ctx context.Context, states []*state) error {
+	bucket, err := p.bucket(ctx)
+	if err != nil {
+		return err
+	}
+	keys, err := bucket.Keys(ctx)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		erasure, _, _ := strings.Cut(key, "-")
+		if slices.ContainsFunc(states, func(st *state) bool { return st.Erasure == erasure }) {
+			continue
+		}
+		if err := bucket.Delete(ctx, key); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // encodeEntries writes entries as compressed JSON, with the differences between rising
