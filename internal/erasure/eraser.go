@@ -415,4 +415,3 @@ func (e *Eraser) certify(ctx context.Context, st *state) error {
 		Str("actor", st.Actor).Str("sha256", st.Certificate.SHA256).Msg("erased for ever")
 	return nil
 }
-
