@@ -80,7 +80,8 @@ func benchTenants(ctx context.Context, c *apiClient, n int) ([]string, error) {
 	for i := range ids {
 		group.Go(func() error {
 			name := "bench-" + strconv.Itoa(i)
-			r, err := post("/v1/tenants", nil, map[string]any{"name": name, "slug": name, "plan": "enterprise", "max_monthly_tokens": int64(1e15)})
+			r, err := post("/v1/tenants", nil, map[string]any{"name": name, "slug": name, "plan": "pro",
+				"quotas": map[string]any{"max_monthly_tokens": int64(1e15), "max_api_calls_per_minute": "unlimited"}})
 			if err != nil {
 				return err
 			}

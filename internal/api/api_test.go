@@ -269,11 +269,11 @@ func (s *stack) run(name string, part func(context.Context) error) {
 func (s *stack) tenant(name, slug string) tenant {
 	s.t.Helper()
 	by := tenancy.Actor{ID: "test"}
-	made, _, err := s.registry.CreateTenant(s.t.Context(), by, tenancy.NewTenant{Name: name, Slug: slug})
+	made, _, err := s.registry.CreateTenant(s.t.Context(), by, tenancy.NewTenant{Name: name, Slug: slug, Plan: tenancy.PlanEnterprise})
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	secret, _, err := auth.Issue(s.t.Context(), s.registry, by, made.ID, "all", tenancy.Permissions()...)
+	secret, _, err := auth.Issue(s.t.Context(), s.registry, by, made.ID, "all", tenancy.RoleAdmin.Permissions()...)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -244,7 +244,7 @@ func (a *API) entitlements(w http.ResponseWriter, r *http.Request, scope tenancy
 	if !ok {
 		return schemas.ErrUnavailable
 	}
-	d := aggregate.Decide(limitsOf(&tenant), &totals)
+	d := aggregate.Decide(limitsOf(&tenant, a.Registry.Quotas(&tenant)), &totals)
 	answer := struct {
 		Decision aggregate.Verdict `json:"decision"`
 		Limit    *entitlementLimit `json:"limit,omitempty"`
@@ -261,10 +261,10 @@ func (a *API) entitlements(w http.ResponseWriter, r *http.Request, scope tenancy
 	return writeJSON(w, answer)
 }
 
-func limitsOf(t *tenancy.Tenant) aggregate.Limits {
+func limitsOf(t *tenancy.Tenant, q tenancy.Quotas) aggregate.Limits {
 	return aggregate.Limits{
-		Suspended:     t.Status == tenancy.StatusSuspended || t.Status == tenancy.StatusDeleted,
-		MonthlyTokens: t.MaxMonthlyTokens, HasTokens: t.MaxMonthlyTokens > 0,
+		Suspended:     !t.Served(),
+		MonthlyTokens: int64(q.MaxMonthlyTokens), HasTokens: q.MaxMonthlyTokens != tenancy.Unlimited,
 		MonthlyBudget: t.MonthlyBudget, HasBudget: t.HasBudget,
 	}
 }

@@ -190,7 +190,7 @@ func TestEntitlements(t *testing.T) {
 		return slug
 	}
 	usd := func(n int64) schemas.Money { return schemas.Pico(n * schemas.PicoPerUSD) }
-	spends := budget("spends", tenancy.NewTenant{MonthlyBudget: usd(10), HasBudget: true, MaxMonthlyTokens: 100_000_000})
+	spends := budget("spends", tenancy.NewTenant{MonthlyBudget: usd(10), HasBudget: true, QuotaOverrides: tenancy.QuotaOverrides{tenancy.MaxMonthlyTokens: 100_000_000}})
 	for i, row := range []struct {
 		millions int
 		want     answer
@@ -207,7 +207,7 @@ func TestEntitlements(t *testing.T) {
 			t.Errorf("after step %d (-want +got):\n%s", i, diff)
 		}
 	}
-	counts := budget("counts", tenancy.NewTenant{MaxMonthlyTokens: 1000})
+	counts := budget("counts", tenancy.NewTenant{QuotaOverrides: tenancy.QuotaOverrides{tenancy.MaxMonthlyTokens: 1000}})
 	a := s.ask(s.platform, "POST", "/v1/events?tenant="+counts, "["+call("e", s.now, `"model":"alpha","tokens":{"input":900}`)+"]")
 	s.judged(into[struct{ Seq uint64 }](t, a).Seq)
 	got := into[answer](t, s.get(s.platform, "/v1/entitlements?tenant="+counts))

@@ -155,6 +155,9 @@ func (a *Authenticator) verify(secret Secret) (tenancy.Key, error) {
 	if key.Revoked() {
 		return tenancy.Key{}, unauthenticated(CodeKeyRevoked, "this key was revoked")
 	}
+	if !key.Works(a.cfg.Now()) {
+		return tenancy.Key{}, unauthenticated(CodeKeyRevoked, "this key was rotated and has expired; use its successor")
+	}
 	if key.IsPlatform() {
 		return key, nil
 	}

@@ -24,7 +24,10 @@ func Setup(ctx context.Context, api *API) ([]Access, error) {
 	var all []Access
 	for _, t := range Tenants() {
 		body := map[string]any{"name": t.Name, "slug": t.Slug, "plan": t.Plan,
-			"billing_email": t.Email, "max_monthly_tokens": t.TokensMax}
+			"billing_email": t.Email}
+		if t.TokensMax > 0 {
+			body["quotas"] = map[string]any{"max_monthly_tokens": t.TokensMax}
+		}
 		if t.Budget > 0 {
 			body["monthly_budget"] = schemas.Mul(schemas.PicoPerUSD, t.Budget)
 		}

@@ -1,28 +1,68 @@
 package httpapi
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
 	"net/http"
 	"time"
 
-	"github.com/agentik-os/panda/internal/auth"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/schemas"
 )
 
-// Tenants serves the registry of tenants and keys.
+// Tenants serves the registry: tenants, plans, members, invitations, keys and the
+// audit log.
 type Tenants struct {
 	Registry *tenancy.Registry
 	Cursors  Cursors
+	// NewToken and ReadToken make and read the tokens of invitations. An error of
+	// ReadToken is what the client is told.
+	NewToken  func(tenantID, invitationID string, expires time.Time) string
+	ReadToken func(token string) (tenantID, invitationID string, err error)
+	// Identify says who signed in at the identity provider, without asking whether
+	// they are a member of anything. Nil means that people do not sign in here: then
+	// an invitation, and a signup, gives an API key.
+	Identify func(r *http.Request) (Person, error)
+	// OpenSignup lets everybody make a tenant; otherwise that takes the platform.
+	OpenSignup bool
+	// Authenticate is Config.Authenticate, for routes that need no credential but
+	// take one.
+	Authenticate func(*http.Request) (tenancy.Scope, error)
+	// Spent returns what a tenant has spent in the current month, false while that is
+	// not known: a budget below it is refused. Nil knows nothing.
+	Spent func(tenantID string) (schemas.Money, bool)
+	// Erase erases everything of a deleted tenant and returns the certificate. Nil
+	// refuses.
+	Erase func(ctx context.Context, by tenancy.Actor, tenantID string) (json.RawMessage, error)
+	// Now is the clock of invitations. Default time.Now.
+	Now func() time.Time
 }
 
 // Register adds the routes to a server.
 func (t *Tenants) Register(s *Server) {
+	if t.Now == nil {
+		t.Now = time.Now
+	}
 	s.Handle("POST /v1/tenants", tenancy.PermissionAdmin, t.create)
 	s.Handle("GET /v1/tenants", tenancy.PermissionAdmin, t.list)
 	s.Handle("GET /v1/tenants/{tenant}", tenancy.PermissionRead, t.get)
+	s.Handle("PATCH /v1/tenants/{tenant}", tenancy.PermissionAdmin, t.patch)
+	s.Handle("DELETE /v1/tenants/{tenant}", tenancy.PermissionOwner, t.delete)
+	s.Handle("PUT /v1/tenants/{tenant}/plan", tenancy.PermissionOwner, t.changePlan)
+	s.Handle("POST /v1/tenants/{tenant}/suspend", tenancy.PermissionAdmin, t.suspend)
+	s.Handle("POST /v1/tenants/{tenant}/resume", tenancy.PermissionAdmin, t.resume)
+	s.Handle("POST /v1/tenants/{tenant}/activate", tenancy.PermissionAdmin, t.activate)
+	s.Handle("POST /v1/tenants/{tenant}/restore", tenancy.PermissionAdmin, t.restore)
+	s.Handle("GET /v1/plans", tenancy.PermissionRead, t.plans)
+	s.Handle("GET /v1/plans/{plan}", tenancy.PermissionRead, t.plan)
 	s.Handle("POST /v1/tenants/{tenant}/keys", tenancy.PermissionAdmin, t.createKey)
 	s.Handle("GET /v1/tenants/{tenant}/keys", tenancy.PermissionAdmin, t.listKeys)
+	s.Handle("POST /v1/keys/{id}/rotate", tenancy.PermissionAdmin, t.rotateKey)
 	s.Handle("DELETE /v1/keys/{id}", tenancy.PermissionAdmin, t.revokeKey)
+	t.registerMembers(s)
+	s.Handle("GET /v1/audit", tenancy.PermissionAdmin, t.audit)
+	s.Handle("GET /v1/tenants/{tenant}/audit", tenancy.PermissionAdmin, t.auditOfTenant)
 }
 
 // PlatformOnly refuses a tenant's own key on a route of the platform. Such a route
@@ -45,34 +85,105 @@ func actorOf(scope tenancy.Scope, r *http.Request) tenancy.Actor {
 // tenantRequest is the body of POST /v1/tenants. Status, id and the rest are not
 // the caller's to set.
 type tenantRequest struct {
-	Name             string         `json:"name"`
-	Slug             string         `json:"slug"`
-	Plan             string         `json:"plan"`
-	BillingEmail     string         `json:"billing_email"`
-	MonthlyBudget    *schemas.Money `json:"monthly_budget"`
-	MaxMonthlyTokens int64          `json:"max_monthly_tokens"`
+	Name             string           `json:"name"`
+	Slug             string           `json:"slug"`
+	OrgID            string           `json:"org_id"`
+	Plan             string           `json:"plan"`
+	BillingEmail     string           `json:"billing_email"`
+	StripeCustomerID string           `json:"stripe_customer_id"`
+	MonthlyBudget    *schemas.Money   `json:"monthly_budget"`
+	Budgets          []tenancy.Budget `json:"budgets"`
+	Quotas           quotasPatch      `json:"quotas"`
+}
+
+// quotasPatch are limits of a tenant's own; null goes back to the plan's.
+type quotasPatch struct {
+	MaxAgents             patch[tenancy.Limit] `json:"max_agents"`
+	MaxMonthlyTokens      patch[tenancy.Limit] `json:"max_monthly_tokens"`
+	MaxStorageGB          patch[tenancy.Limit] `json:"max_storage_gb"`
+	MaxConcurrentSessions patch[tenancy.Limit] `json:"max_concurrent_sessions"`
+	MaxAPICallsPerMinute  patch[tenancy.Limit] `json:"max_api_calls_per_minute"`
+}
+
+// on returns overrides with the patch applied.
+func (q *quotasPatch) on(was tenancy.QuotaOverrides) tenancy.QuotaOverrides {
+	next := tenancy.QuotaOverrides{}
+	for name, limit := range was {
+		next[name] = limit
+	}
+	for name, p := range map[tenancy.QuotaName]patch[tenancy.Limit]{
+		tenancy.MaxAgents: q.MaxAgents, tenancy.MaxMonthlyTokens: q.MaxMonthlyTokens, tenancy.MaxStorageGB: q.MaxStorageGB,
+		tenancy.MaxConcurrentSessions: q.MaxConcurrentSessions, tenancy.MaxAPICallsPerMinute: q.MaxAPICallsPerMinute,
+	} {
+		switch {
+		case p.null:
+			delete(next, name)
+		case p.set:
+			next[name] = p.value
+		}
+	}
+	if len(next) == 0 {
+		return nil
+	}
+	return next
+}
+
+// any reports whether the patch changes something.
+func (q *quotasPatch) any() bool {
+	return q.MaxAgents.set || q.MaxMonthlyTokens.set || q.MaxStorageGB.set || q.MaxConcurrentSessions.set || q.MaxAPICallsPerMinute.set
 }
 
 type tenantView struct {
-	ID               string         `json:"id"`
-	Name             string         `json:"name"`
-	Slug             string         `json:"slug"`
-	Plan             tenancy.Plan   `json:"plan"`
-	Status           tenancy.Status `json:"status"`
-	BillingEmail     string         `json:"billing_email,omitempty"`
-	MonthlyBudget    *schemas.Money `json:"monthly_budget"`
-	MaxMonthlyTokens int64          `json:"max_monthly_tokens"`
-	CreatedAt        time.Time      `json:"created_at"`
-	UpdatedAt        time.Time      `json:"updated_at"`
+	ID               string                 `json:"id"`
+	Name             string                 `json:"name"`
+	Slug             string                 `json:"slug"`
+	OrgID            string                 `json:"org_id,omitempty"`
+	Plan             tenancy.Plan           `json:"plan"`
+	PlanVersion      int                    `json:"plan_version"`
+	Status           tenancy.Status         `json:"status"`
+	SuspendedReason  string                 `json:"suspended_reason,omitempty"`
+	BillingEmail     string                 `json:"billing_email,omitempty"`
+	StripeCustomerID string                 `json:"stripe_customer_id,omitempty"`
+	MonthlyBudget    *schemas.Money         `json:"monthly_budget"`
+	Budgets          []tenancy.Budget       `json:"budgets"`
+	Quotas           tenancy.Quotas         `json:"quotas"`
+	QuotaOverrides   tenancy.QuotaOverrides `json:"quota_overrides"`
+	Isolation        tenancy.Isolation      `json:"isolation"`
+	CreatedAt        time.Time              `json:"created_at"`
+	UpdatedAt        time.Time              `json:"updated_at"`
+	TrialEndsAt      time.Time              `json:"trial_ends_at,omitzero"`
+	DeletedAt        time.Time              `json:"deleted_at,omitzero"`
+	EraseAt          time.Time              `json:"erase_at,omitzero"`
+	ErasedAt         time.Time              `json:"erased_at,omitzero"`
+	Certificate      json.RawMessage        `json:"certificate,omitempty"`
+	Revision         uint64                 `json:"revision"`
 }
 
-func viewOf(t *tenancy.Tenant) tenantView {
-	v := tenantView{ID: t.ID, Name: t.Name, Slug: t.Slug, Plan: t.Plan, Status: t.Status, BillingEmail: t.BillingEmail,
-		MaxMonthlyTokens: t.MaxMonthlyTokens, CreatedAt: t.CreatedAt, UpdatedAt: t.UpdatedAt}
-	if t.HasBudget {
-		v.MonthlyBudget = &t.MonthlyBudget
+func (t *Tenants) viewOf(of *tenancy.Tenant) tenantView {
+	v := tenantView{ID: of.ID, Name: of.Name, Slug: of.Slug, OrgID: of.OrgID, Plan: of.Plan, PlanVersion: t.Registry.Plans().Version,
+		Status: of.Status, SuspendedReason: of.SuspendedReason, BillingEmail: of.BillingEmail, StripeCustomerID: of.StripeCustomerID,
+		Budgets: of.Budgets, Quotas: t.Registry.Quotas(of), QuotaOverrides: of.QuotaOverrides, Isolation: of.Isolation,
+		CreatedAt: of.CreatedAt, UpdatedAt: of.UpdatedAt, DeletedAt: of.DeletedAt, EraseAt: of.EraseAt, ErasedAt: of.ErasedAt,
+		Certificate: of.Certificate, Revision: of.Revision}
+	if of.Status == tenancy.StatusTrial {
+		v.TrialEndsAt = of.TrialEndsAt
+	}
+	if of.HasBudget {
+		v.MonthlyBudget = &of.MonthlyBudget
+	}
+	if v.Budgets == nil {
+		v.Budgets = []tenancy.Budget{}
+	}
+	if v.QuotaOverrides == nil {
+		v.QuotaOverrides = tenancy.QuotaOverrides{}
 	}
 	return v
+}
+
+// show answers with a tenant and its ETag.
+func (t *Tenants) show(w http.ResponseWriter, status int, of *tenancy.Tenant) {
+	w.Header().Set("ETag", eTag(of.Revision))
+	WriteJSON(w, status, t.viewOf(of))
 }
 
 func (t *Tenants) create(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
@@ -83,8 +194,9 @@ func (t *Tenants) create(w http.ResponseWriter, r *http.Request, scope tenancy.S
 	if err := DecodeJSON(w, r, 0, &body); err != nil {
 		return err
 	}
-	n := tenancy.NewTenant{Name: body.Name, Slug: body.Slug, Plan: tenancy.Plan(body.Plan), BillingEmail: body.BillingEmail,
-		MaxMonthlyTokens: body.MaxMonthlyTokens, RequestKey: r.Header.Get("Idempotency-Key")}
+	n := tenancy.NewTenant{Name: body.Name, Slug: body.Slug, OrgID: body.OrgID, Plan: tenancy.Plan(body.Plan), BillingEmail: body.BillingEmail,
+		StripeCustomerID: body.StripeCustomerID, Budgets: body.Budgets, QuotaOverrides: body.Quotas.on(nil),
+		RequestKey: r.Header.Get("Idempotency-Key")}
 	if body.MonthlyBudget != nil {
 		n.MonthlyBudget, n.HasBudget = *body.MonthlyBudget, true
 	}
@@ -96,7 +208,7 @@ func (t *Tenants) create(w http.ResponseWriter, r *http.Request, scope tenancy.S
 		w.Header().Set("Idempotent-Replayed", "true")
 	}
 	w.Header().Set("Location", "/v1/tenants/"+made.ID)
-	WriteJSON(w, http.StatusCreated, viewOf(&made))
+	t.show(w, http.StatusCreated, &made)
 	return nil
 }
 
@@ -114,20 +226,39 @@ func (t *Tenants) list(w http.ResponseWriter, r *http.Request, scope tenancy.Sco
 	if err != nil {
 		return err
 	}
-	after, err := t.Cursors.Decode(scope, "tenants", r.URL.Query().Get("cursor"))
-	if err != nil {
+	q := r.URL.Query()
+	search := tenancy.Search{Status: tenancy.Status(q.Get("status")), Plan: tenancy.Plan(q.Get("plan")), Text: q.Get("q"), Limit: limit + 1}
+	if err := t.checkSearch(&search); err != nil {
 		return err
 	}
-	found := t.Registry.ListAfter(after, limit+1)
+	list := "tenants\x00" + q.Get("status") + "\x00" + q.Get("plan") + "\x00" + q.Get("q")
+	if search.After, err = t.Cursors.Decode(scope, list, q.Get("cursor")); err != nil {
+		return err
+	}
+	found := t.Registry.Search(search)
 	answer := page[tenantView]{Items: []tenantView{}}
 	if len(found) > limit {
 		found = found[:limit]
-		answer.NextCursor = t.Cursors.Encode(scope, "tenants", found[limit-1].Slug)
+		answer.NextCursor = t.Cursors.Encode(scope, list, found[limit-1].Slug)
 	}
 	for i := range found {
-		answer.Items = append(answer.Items, viewOf(&found[i]))
+		answer.Items = append(answer.Items, t.viewOf(&found[i]))
 	}
 	WriteJSON(w, http.StatusOK, answer)
+	return nil
+}
+
+func (t *Tenants) checkSearch(s *tenancy.Search) error {
+	known := s.Status == ""
+	for _, status := range tenancy.Statuses() {
+		known = known || status == s.Status
+	}
+	if !known {
+		return schemas.Invalid("/status", schemas.CodeUnknown, "use trial, active, suspended or deleted")
+	}
+	if _, ok := t.Registry.Plans().Find(s.Plan); s.Plan != "" && !ok {
+		return schemas.Invalid("/plan", schemas.CodeUnknown, "there is no plan %s", s.Plan)
+	}
 	return nil
 }
 
@@ -136,71 +267,187 @@ func (t *Tenants) get(w http.ResponseWriter, r *http.Request, scope tenancy.Scop
 	if err != nil {
 		return err
 	}
-	WriteJSON(w, http.StatusOK, viewOf(&found))
+	t.show(w, http.StatusOK, &found)
 	return nil
 }
 
-type keyRequest struct {
-	Name   string               `json:"name"`
-	Scopes []tenancy.Permission `json:"scopes"`
+// tenantPatch is the body of PATCH /v1/tenants/{tenant}, a merge patch.
+type tenantPatch struct {
+	Name             patch[string]           `json:"name"`
+	OrgID            patch[string]           `json:"org_id"`
+	BillingEmail     patch[string]           `json:"billing_email"`
+	StripeCustomerID patch[string]           `json:"stripe_customer_id"`
+	MonthlyBudget    patch[schemas.Money]    `json:"monthly_budget"`
+	Budgets          patch[[]tenancy.Budget] `json:"budgets"`
+	Quotas           quotasPatch             `json:"quotas"`
 }
 
-type keyView struct {
-	ID        string               `json:"id"`
-	TenantID  string               `json:"tenant_id,omitempty"`
-	Name      string               `json:"name"`
-	Scopes    []tenancy.Permission `json:"scopes"`
-	CreatedAt time.Time            `json:"created_at"`
-	RevokedAt *time.Time           `json:"revoked_at,omitempty"`
-	// Key is the secret, in the answer to its creation and never again.
-	Key string `json:"key,omitempty"`
+func (t *Tenants) patch(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
+	var body tenantPatch
+	return t.change(w, r, scope, func() error { return DecodeJSON(w, r, 0, &body) }, func(id string, revision uint64) (tenancy.Tenant, error) {
+		// What a tenant pays for is not its own to raise.
+		if body.Quotas.any() || body.StripeCustomerID.set || body.OrgID.set {
+			if err := PlatformOnly(scope); err != nil {
+				return tenancy.Tenant{}, err
+			}
+		}
+		if err := t.coversSpend(id, &body.MonthlyBudget); err != nil {
+			return tenancy.Tenant{}, err
+		}
+		return t.Registry.UpdateTenant(r.Context(), actorOf(scope, r), id, revision, func(of *tenancy.Tenant) error {
+			body.Name.to(&of.Name)
+			body.OrgID.to(&of.OrgID)
+			body.BillingEmail.to(&of.BillingEmail)
+			body.StripeCustomerID.to(&of.StripeCustomerID)
+			if p := body.MonthlyBudget; p.set {
+				of.MonthlyBudget, of.HasBudget = p.value, !p.null
+			}
+			body.Budgets.to(&of.Budgets)
+			of.QuotaOverrides = body.Quotas.on(of.QuotaOverrides)
+			return nil
+		})
+	})
 }
 
-func viewOfKey(k *tenancy.Key) keyView {
-	v := keyView{ID: k.ID, TenantID: k.TenantID, Name: k.Name, Scopes: k.Scopes, CreatedAt: k.CreatedAt}
-	if k.Revoked() {
-		v.RevokedAt = &k.RevokedAt
+// coversSpend refuses a budget that is spent already: it would throttle the tenant at
+// once, which nobody means by it.
+func (t *Tenants) coversSpend(id string, budget *patch[schemas.Money]) error {
+	if !budget.set || budget.null || t.Spent == nil || budget.value.Sign() < 0 {
+		return nil
 	}
-	return v
-}
-
-func (t *Tenants) createKey(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
-	owner, err := t.Registry.Find(scope, r.PathValue("tenant"))
-	if err != nil {
-		return err
+	if spent, known := t.Spent(id); known && budget.value.Cmp(spent) < 0 {
+		return schemas.Invalid("/monthly_budget", schemas.CodeOutOfRange,
+			"%s is below the %s that this month has cost already; give more, or suspend the tenant", budget.value.Display(), spent.Display())
 	}
-	var body keyRequest
-	if err := DecodeJSON(w, r, 0, &body); err != nil {
-		return err
-	}
-	secret, key, err := auth.Issue(r.Context(), t.Registry, actorOf(scope, r), owner.ID, body.Name, body.Scopes...)
-	if err != nil {
-		return err
-	}
-	v := viewOfKey(&key)
-	v.Key = secret.Reveal()
-	WriteJSON(w, http.StatusCreated, v)
 	return nil
 }
 
-func (t *Tenants) listKeys(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
-	owner, err := t.Registry.Find(scope, r.PathValue("tenant"))
+// change finds the tenant of a request, reads its body and If-Match, and answers with
+// what became of the tenant.
+func (t *Tenants) change(w http.ResponseWriter, r *http.Request, scope tenancy.Scope, read func() error,
+	apply func(id string, revision uint64) (tenancy.Tenant, error)) error {
+	found, err := t.Registry.Find(scope, r.PathValue("tenant"))
 	if err != nil {
 		return err
 	}
-	answer := page[keyView]{Items: []keyView{}}
-	for _, k := range t.Registry.KeysOf(owner.ID) {
-		answer.Items = append(answer.Items, viewOfKey(&k))
+	revision, err := ifMatch(r)
+	if err != nil {
+		return err
 	}
-	WriteJSON(w, http.StatusOK, answer)
+	if read != nil {
+		if err := read(); err != nil {
+			return err
+		}
+	}
+	changed, err := apply(found.ID, revision)
+	if revision != 0 && errors.Is(err, tenancy.ErrStale) {
+		return Problem{Status: http.StatusPreconditionFailed, Code: CodePreconditionFailed,
+			Detail: "the tenant has changed since the revision in If-Match; read it again and decide again"}
+	}
+	if err != nil {
+		return err
+	}
+	t.show(w, http.StatusOK, &changed)
 	return nil
 }
 
-func (t *Tenants) revokeKey(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
-	key, err := t.Registry.RevokeKey(r.Context(), scope, actorOf(scope, r).IP, r.PathValue("id"))
-	if err != nil {
+func (t *Tenants) changePlan(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
+	var body struct {
+		Plan       string `json:"plan"`
+		KeepQuotas bool   `json:"keep_quotas"`
+	}
+	return t.change(w, r, scope, func() error { return DecodeJSON(w, r, 0, &body) }, func(id string, revision uint64) (tenancy.Tenant, error) {
+		return t.Registry.ChangePlan(r.Context(), actorOf(scope, r), id, revision, tenancy.Plan(body.Plan), body.KeepQuotas)
+	})
+}
+
+// transition is a change of state that only the platform may make.
+func (t *Tenants) transition(w http.ResponseWriter, r *http.Request, scope tenancy.Scope,
+	move func(ctx context.Context, by tenancy.Actor, id string, revision uint64) (tenancy.Tenant, error)) error {
+	if err := PlatformOnly(scope); err != nil {
 		return err
 	}
-	WriteJSON(w, http.StatusOK, viewOfKey(&key))
+	return t.change(w, r, scope, nil, func(id string, revision uint64) (tenancy.Tenant, error) {
+		return move(r.Context(), actorOf(scope, r), id, revision)
+	})
+}
+
+func (t *Tenants) suspend(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
+	if err := PlatformOnly(scope); err != nil {
+		return err
+	}
+	var body struct {
+		Reason string `json:"reason"`
+	}
+	read := func() error {
+		if r.ContentLength == 0 {
+			return nil
+		}
+		return DecodeJSON(w, r, 0, &body)
+	}
+	return t.change(w, r, scope, read, func(id string, revision uint64) (tenancy.Tenant, error) {
+		return t.Registry.Suspend(r.Context(), actorOf(scope, r), id, revision, body.Reason)
+	})
+}
+
+func (t *Tenants) resume(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
+	return t.transition(w, r, scope, t.Registry.Resume)
+}
+
+func (t *Tenants) activate(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
+	return t.transition(w, r, scope, t.Registry.Activate)
+}
+
+func (t *Tenants) restore(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
+	return t.transition(w, r, scope, t.Registry.Restore)
+}
+
+// delete is soft, unless it is said to be permanent and the slug is repeated.
+func (t *Tenants) delete(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
+	permanent := r.URL.Query().Get("permanent")
+	if permanent != "" && permanent != "true" && permanent != "false" {
+		return schemas.Invalid("/permanent", schemas.CodeUnknown, "use true or false")
+	}
+	return t.change(w, r, scope, nil, func(id string, revision uint64) (tenancy.Tenant, error) {
+		by := actorOf(scope, r)
+		found, _ := t.Registry.ByID(id)
+		if permanent == "true" && r.URL.Query().Get("confirm") != found.Slug {
+			return tenancy.Tenant{}, schemas.Invalid("/confirm", schemas.CodeMissing,
+				"this cannot be undone: repeat the tenant's slug as confirm=%s", found.Slug)
+		}
+		deleted, err := t.Registry.Delete(r.Context(), by, id, revision)
+		if err != nil || permanent != "true" {
+			return deleted, err
+		}
+		if t.Erase == nil {
+			return tenancy.Tenant{}, Problem{Status: http.StatusNotImplemented, Code: "not_implemented", Detail: "this server cannot erase"}
+		}
+		// The work goes on when the caller leaves; asked again, it says how far it is.
+		if _, err := t.Erase(r.Context(), by, id); err != nil {
+			return tenancy.Tenant{}, err
+		}
+		erased, _ := t.Registry.ByID(id)
+		return erased, nil
+	})
+}
+
+func (t *Tenants) plans(w http.ResponseWriter, _ *http.Request, _ tenancy.Scope) error {
+	catalog := t.Registry.Plans()
+	w.Header().Set("ETag", eTag(uint64(catalog.Version)))
+	WriteJSON(w, http.StatusOK, struct {
+		Version int                 `json:"version"`
+		Items   []tenancy.PlanTerms `json:"items"`
+	}{catalog.Version, catalog.Plans})
+	return nil
+}
+
+func (t *Tenants) plan(w http.ResponseWriter, r *http.Request, _ tenancy.Scope) error {
+	catalog := t.Registry.Plans()
+	terms, ok := catalog.Find(tenancy.Plan(r.PathValue("plan")))
+	if !ok {
+		return tenancy.ErrNotFound
+	}
+	w.Header().Set("ETag", eTag(uint64(catalog.Version)))
+	WriteJSON(w, http.StatusOK, terms)
 	return nil
 }

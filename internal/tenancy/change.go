@@ -28,11 +28,14 @@ type Actor struct {
 type NewTenant struct {
 	Name             string
 	Slug             string
+	OrgID            string
 	Plan             Plan // "" is starter
 	BillingEmail     string
+	StripeCustomerID string
 	MonthlyBudget    schemas.Money
 	HasBudget        bool
-	MaxMonthlyTokens int64
+	Budgets          []Budget
+	QuotaOverrides   QuotaOverrides
 	// RequestKey is the caller's idempotency key, "" for none.
 	RequestKey string
 }
@@ -61,18 +64,22 @@ func (r *Registry) CreateTenant(ctx context.Context, by Actor, n NewTenant) (t T
 		n.Plan = PlanStarter
 	}
 	now := clockOf(r.cfg.Now())
-	t = Tenant{ID: tenantIDPrefix + NewID(tenantIDChars), Name: n.Name, Slug: n.Slug, Plan: n.Plan, Status: StatusTrial,
-		BillingEmail: n.BillingEmail, MonthlyBudget: n.MonthlyBudget, HasBudget: n.HasBudget,
-		MaxMonthlyTokens: n.MaxMonthlyTokens, CreatedAt: now}
+	t = Tenant{ID: tenantIDPrefix + NewID(tenantIDChars), Name: n.Name, Slug: n.Slug, OrgID: n.OrgID, Plan: n.Plan, Status: StatusTrial,
+		BillingEmail: n.BillingEmail, StripeCustomerID: n.StripeCustomerID, MonthlyBudget: n.MonthlyBudget, HasBudget: n.HasBudget,
+		Budgets: n.Budgets, QuotaOverrides: n.QuotaOverrides, Isolation: SharedDatabase,
+		CreatedAt: now, TrialEndsAt: now.AddDate(0, 0, TrialDays)}
 	if len(n.RequestKey) > requestKeyMax || !printable(n.RequestKey) {
 		return Tenant{}, false, schemas.Invalid("", schemas.CodeTooLong,
 			"the Idempotency-Key is not printable or longer than %d bytes", requestKeyMax)
 	}
-	if err := t.validate(); err != nil {
+	if err := t.validate(r.cfg.Plans); err != nil {
 		return Tenant{}, false, err
 	}
 	if err := r.known(); err != nil {
 		return Tenant{}, false, err
+	}
+	if terms, _ := r.cfg.Plans.Find(t.Plan); terms.Isolation == IsolatedDatabase && r.cfg.DatabaseOf != nil {
+		t.Isolation, t.Database = IsolatedDatabase, r.cfg.DatabaseOf(t.ID)
 	}
 	// Without a key of the caller's, one of our own still tells whether the
 	// record that stands after a lost race or a lost answer is ours.
@@ -82,7 +89,7 @@ func (r *Registry) CreateTenant(ctx context.Context, by Actor, n NewTenant) (t T
 	}
 	e := r.newEvent(typeTenantCreated, by, t.ID, now)
 	e.Request, e.Tenant = &req, bodyOfTenant(&t)
-	e.Changes = changesBetween(nil, e.Tenant)
+	e.Changes = changesBetween(r.cfg.Plans, nil, e.Tenant)
 	return r.claim(ctx, &e)
 }
 
@@ -97,6 +104,9 @@ func (r *Registry) claim(ctx context.Context, e *event) (Tenant, bool, error) {
 		taken, expect := r.slugState(e.Tenant.Slug)
 		if taken {
 			return Tenant{}, false, slugTaken(e.Tenant.Slug)
+		}
+		if r.orgTaken(e.Tenant.OrgID, e.TenantID) {
+			return Tenant{}, false, errOrgTaken
 		}
 		subject := slugSubject(e.Tenant.Slug)
 		err := r.append(ctx, subject, expect, e)
@@ -133,6 +143,15 @@ func (r *Registry) madeBy(e *event) (Tenant, bool, error) {
 	return r.fold.tenants[m.tenantID].Tenant, true, nil
 }
 
+var errOrgTaken = &conflict{"another tenant has this org_id; an organisation at the identity provider is one tenant"}
+
+func (r *Registry) orgTaken(org, tenantID string) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	holder := r.fold.orgs[org]
+	return org != "" && holder != "" && holder != tenantID
+}
+
 func (r *Registry) slugState(slug string) (taken bool, seq uint64) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -159,25 +178,29 @@ func (r *Registry) UpdateTenant(ctx context.Context, by Actor, id string, revisi
 	}
 	r.mu.RUnlock()
 	switch {
-	case !ok:
+	case !ok || was.Status == StatusErased:
 		return Tenant{}, ErrNotFound
 	case revision != 0 && revision != was.Revision:
-		return Tenant{}, &conflict{"the tenant has changed since it was read; read it again"}
+		return Tenant{}, ErrStale
 	}
-	next := was.Tenant
+	next := was.clone()
 	if err := change(&next); err != nil {
 		return Tenant{}, err
 	}
 	next.ID, next.Slug, next.CreatedAt = was.ID, was.Slug, was.CreatedAt
-	if err := next.validate(); err != nil {
+	if err := next.validate(r.cfg.Plans); err != nil {
 		return Tenant{}, err
+	}
+	if r.orgTaken(next.OrgID, id) {
+		return Tenant{}, errOrgTaken
 	}
 	e := r.newEvent(typeTenantUpdated, by, id, clockOf(r.cfg.Now()))
 	e.Tenant = bodyOfTenant(&next)
-	e.Changes = changesBetween(bodyOfTenant(&was.Tenant), e.Tenant)
+	e.Changes = changesBetween(r.cfg.Plans, bodyOfTenant(&was.Tenant), e.Tenant)
 	if len(e.Changes) == 0 {
 		return was.Tenant, nil
 	}
+	e.Action = actionOf(e.Changes)
 	if err := r.append(ctx, tenantSubject(id), was.updateSeq, &e); err != nil {
 		if errors.Is(err, schemas.ErrConflict) {
 			err = &conflict{"somebody else changed the tenant at the same moment; read it again"}
@@ -186,84 +209,6 @@ func (r *Registry) UpdateTenant(ctx context.Context, by Actor, id string, revisi
 	}
 	t, _ := r.ByID(id)
 	return t, nil
-}
-
-// ErrKeyIDTaken: CreateKey was asked to record an id that exists. Make another
-// secret. It matches schemas.ErrConflict.
-var ErrKeyIDTaken = &conflict{"a key with this id exists"}
-
-// CreateKey records a key and returns when this node knows it. The secret stays
-// with the caller: only its hash comes here.
-//
-// Errors: schemas.ErrInvalid, ErrNotFound (no such tenant), ErrKeyIDTaken,
-// schemas.ErrUnavailable.
-func (r *Registry) CreateKey(ctx context.Context, by Actor, n NewKey) (Key, error) {
-	if err := n.validate(); err != nil {
-		return Key{}, err
-	}
-	if err := r.known(); err != nil {
-		return Key{}, err
-	}
-	if _, ok := r.ByID(n.TenantID); !ok && n.TenantID != "" {
-		return Key{}, ErrNotFound
-	}
-	if _, ok := r.KeyByID(n.ID); ok {
-		return Key{}, ErrKeyIDTaken
-	}
-	now := clockOf(r.cfg.Now())
-	e := r.newEvent(typeKeyCreated, by, n.TenantID, now)
-	e.Key = &keyBody{ID: n.ID, Name: n.Name, Scopes: n.Scopes, Hash: hex.EncodeToString(n.Hash[:])}
-	e.Changes = map[string]change{"key": {To: n.ID}, "name": {To: n.Name}, "scopes": {To: n.Scopes}}
-	if err := r.append(ctx, keySubject(n.TenantID, n.ID), 0, &e); err != nil {
-		if errors.Is(err, schemas.ErrConflict) {
-			err = ErrKeyIDTaken
-		}
-		return Key{}, fmt.Errorf("create key: %w", err)
-	}
-	k, ok := r.KeyByID(n.ID)
-	if !ok || k.Hash != n.Hash {
-		return Key{}, fmt.Errorf("create key: %w", ErrKeyIDTaken)
-	}
-	return k, nil
-}
-
-// RevokeKey ends a key for ever and returns when this node knows it. A key that
-// is revoked already is returned as it is.
-//
-// Errors: ErrNotFound (unknown, or out of the scope's reach),
-// schemas.ErrUnavailable.
-func (r *Registry) RevokeKey(ctx context.Context, scope Scope, ip, id string) (Key, error) {
-	if err := r.known(); err != nil {
-		return Key{}, err
-	}
-	r.mu.RLock()
-	found, ok := r.fold.keys[id]
-	var was keyEntry
-	if ok {
-		was = *found
-	}
-	r.mu.RUnlock()
-	// A key of the platform has no tenant, so it is out of reach of a tenant.
-	if !ok || (!scope.IsPlatform() && (was.TenantID == "" || was.TenantID != scope.TenantID())) {
-		return Key{}, ErrNotFound
-	}
-	if was.Revoked() {
-		return was.Key, nil
-	}
-	e := r.newEvent(typeKeyRevoked, Actor{ID: scope.Actor(), IP: ip}, was.TenantID, clockOf(r.cfg.Now()))
-	e.Key = &keyBody{ID: id}
-	e.Changes = map[string]change{"revoked": {From: false, To: true}}
-	subject := keySubject(was.TenantID, id)
-	err := r.append(ctx, subject, was.seq, &e)
-	if errors.Is(err, schemas.ErrConflict) {
-		// Nothing but a revocation follows a creation, so somebody was faster.
-		err = r.catchUp(ctx, subject)
-	}
-	if err != nil {
-		return Key{}, fmt.Errorf("revoke key: %w", err)
-	}
-	k, _ := r.KeyByID(id)
-	return k, nil
 }
 
 // known refuses changes before the first catch-up.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/agentik-os/panda/schemas"
@@ -18,8 +19,14 @@ const eventVersion = 1
 const (
 	typeTenantCreated = "tenant.created"
 	typeTenantUpdated = "tenant.updated"
+	typeTenantErased  = "tenant.erased"
 	typeKeyCreated    = "key.created"
+	typeKeyRotated    = "key.rotated"
 	typeKeyRevoked    = "key.revoked"
+	// typeMembersChanged holds members and invitations as they are after it.
+	typeMembersChanged = "members.changed"
+	// typeAttempt is something that was refused. Nothing is folded from it.
+	typeAttempt = "attempt.refused"
 )
 
 // event is the JSON body of a record on CONTROL. Tenant and Key are the state
@@ -36,7 +43,16 @@ type event struct {
 	Request  *request          `json:"request,omitempty"`
 	Tenant   *tenantBody       `json:"tenant,omitempty"`
 	Key      *keyBody          `json:"key,omitempty"`
+	Members  *membersBody      `json:"members,omitempty"`
 	Changes  map[string]change `json:"changes,omitempty"`
+	// Action is the word of the audit log, where the type is too wide a word.
+	Action string `json:"action,omitempty"`
+	// Detail is the reason of a refusal, for people. Times is how often it happened
+	// in the minute that the record stands for.
+	Detail string `json:"detail,omitempty"`
+	Times  int    `json:"times,omitempty"`
+	// Certificate is that of an erasure.
+	Certificate json.RawMessage `json:"certificate,omitempty"`
 }
 
 // request identifies the request that made a tenant, so that the same request
@@ -57,17 +73,31 @@ type tenantBody struct {
 	ID               string         `json:"id"`
 	Name             string         `json:"name"`
 	Slug             string         `json:"slug"`
+	OrgID            string         `json:"org_id,omitempty"`
 	Plan             Plan           `json:"plan"`
 	Status           Status         `json:"status"`
 	BillingEmail     string         `json:"billing_email,omitempty"`
+	StripeCustomerID string         `json:"stripe_customer_id,omitempty"`
 	MonthlyBudget    *schemas.Money `json:"monthly_budget,omitempty"`
-	MaxMonthlyTokens int64          `json:"max_monthly_tokens,omitempty"`
-	CreatedAt        time.Time      `json:"created_at"`
+	Budgets          []Budget       `json:"budgets,omitempty"`
+	Quotas           QuotaOverrides `json:"quotas,omitempty"`
+	// MaxMonthlyTokens was written before there were other quotas.
+	MaxMonthlyTokens int64     `json:"max_monthly_tokens,omitempty"`
+	Isolation        Isolation `json:"isolation,omitempty"`
+	Database         string    `json:"database,omitempty"`
+	SuspendedReason  string    `json:"suspended_reason,omitempty"`
+	StatusBefore     Status    `json:"status_before,omitempty"`
+	CreatedAt        time.Time `json:"created_at"`
+	TrialEndsAt      time.Time `json:"trial_ends_at,omitzero"`
+	DeletedAt        time.Time `json:"deleted_at,omitzero"`
+	EraseAt          time.Time `json:"erase_at,omitzero"`
 }
 
 func bodyOfTenant(t *Tenant) *tenantBody {
-	b := &tenantBody{ID: t.ID, Name: t.Name, Slug: t.Slug, Plan: t.Plan, Status: t.Status,
-		BillingEmail: t.BillingEmail, MaxMonthlyTokens: t.MaxMonthlyTokens, CreatedAt: t.CreatedAt}
+	b := &tenantBody{ID: t.ID, Name: t.Name, Slug: t.Slug, OrgID: t.OrgID, Plan: t.Plan, Status: t.Status,
+		BillingEmail: t.BillingEmail, StripeCustomerID: t.StripeCustomerID, Budgets: t.Budgets, Quotas: t.QuotaOverrides,
+		Isolation: t.Isolation, Database: t.Database, SuspendedReason: t.SuspendedReason, StatusBefore: t.StatusBefore,
+		CreatedAt: t.CreatedAt, TrialEndsAt: t.TrialEndsAt, DeletedAt: t.DeletedAt, EraseAt: t.EraseAt}
 	if t.HasBudget {
 		b.MonthlyBudget = &t.MonthlyBudget
 	}
@@ -75,37 +105,64 @@ func bodyOfTenant(t *Tenant) *tenantBody {
 }
 
 func (b *tenantBody) tenant(updated time.Time, revision uint64) Tenant {
-	t := Tenant{ID: b.ID, Name: b.Name, Slug: b.Slug, Plan: b.Plan, Status: b.Status,
-		BillingEmail: b.BillingEmail, MaxMonthlyTokens: b.MaxMonthlyTokens,
-		CreatedAt: b.CreatedAt, UpdatedAt: updated, Revision: revision}
+	t := Tenant{ID: b.ID, Name: b.Name, Slug: b.Slug, OrgID: b.OrgID, Plan: b.Plan, Status: b.Status,
+		BillingEmail: b.BillingEmail, StripeCustomerID: b.StripeCustomerID, Budgets: b.Budgets, QuotaOverrides: b.Quotas,
+		Isolation: b.Isolation, Database: b.Database, SuspendedReason: b.SuspendedReason, StatusBefore: b.StatusBefore,
+		CreatedAt: b.CreatedAt, UpdatedAt: updated, TrialEndsAt: b.TrialEndsAt, DeletedAt: b.DeletedAt, EraseAt: b.EraseAt,
+		Revision: revision}
 	if b.MonthlyBudget != nil {
 		t.MonthlyBudget, t.HasBudget = *b.MonthlyBudget, true
+	}
+	if b.MaxMonthlyTokens != 0 && t.QuotaOverrides == nil {
+		t.QuotaOverrides = QuotaOverrides{MaxMonthlyTokens: Limit(b.MaxMonthlyTokens)}
+	}
+	if t.TrialEndsAt.IsZero() {
+		t.TrialEndsAt = b.CreatedAt.AddDate(0, 0, TrialDays)
+	}
+	if t.Isolation == "" {
+		t.Isolation = SharedDatabase
 	}
 	return t
 }
 
-// fields are the words of the audit log. Absent fields are absent here too.
-func (b *tenantBody) fields() map[string]any {
+// fields are the words of the audit log. Absent fields are absent here too. Quotas
+// are those that hold, so that a change of the plan shows what it changes.
+func (b *tenantBody) fields(plans *Catalog) map[string]any {
 	f := map[string]any{"name": b.Name, "slug": b.Slug, "plan": b.Plan, "status": b.Status}
-	if b.BillingEmail != "" {
-		f["billing_email"] = b.BillingEmail
+	for name, value := range map[string]string{
+		"org_id": b.OrgID, "billing_email": b.BillingEmail, "stripe_customer_id": b.StripeCustomerID,
+		"isolation": string(b.Isolation), "database": b.Database, "suspended_reason": b.SuspendedReason,
+	} {
+		if value != "" {
+			f[name] = value
+		}
 	}
 	if b.MonthlyBudget != nil {
 		f["monthly_budget"] = b.MonthlyBudget.String()
 	}
-	if b.MaxMonthlyTokens != 0 {
-		f["max_monthly_tokens"] = b.MaxMonthlyTokens
+	for _, budget := range b.Budgets {
+		f["budget:"+string(budget.Kind)+":"+budget.Name] = budget.MonthlyBudget.String()
+	}
+	terms, _ := plans.Find(b.Plan)
+	quotas := b.Quotas.on(terms.Quotas)
+	for _, name := range QuotaNames() {
+		f[string(name)] = quotas.Of(name)
+	}
+	for name, at := range map[string]time.Time{"deleted_at": b.DeletedAt, "erase_at": b.EraseAt} {
+		if !at.IsZero() {
+			f[name] = at.Format(time.RFC3339)
+		}
 	}
 	return f
 }
 
 // changesBetween lists what differs; from may be nil for a new tenant.
-func changesBetween(from, to *tenantBody) map[string]change {
+func changesBetween(plans *Catalog, from, to *tenantBody) map[string]change {
 	before := map[string]any{}
 	if from != nil {
-		before = from.fields()
+		before = from.fields(plans)
 	}
-	after := to.fields()
+	after := to.fields(plans)
 	changes := map[string]change{}
 	for name, value := range after {
 		if was := before[name]; was != value {
@@ -120,11 +177,54 @@ func changesBetween(from, to *tenantBody) map[string]change {
 	return changes
 }
 
+// actionOf is the audit log's word for a change of a tenant, by what it changes.
+func actionOf(changes map[string]change) string {
+	to := func(name string) any { return changes[name].To }
+	if _, ok := changes["status"]; ok {
+		switch to("status") {
+		case StatusSuspended:
+			return "tenant.suspended"
+		case StatusDeleted:
+			return "tenant.deleted"
+		}
+		if changes["status"].From == StatusDeleted {
+			return "tenant.restored"
+		}
+		if changes["status"].From == StatusSuspended {
+			return "tenant.resumed"
+		}
+		return "tenant.activated"
+	}
+	only := func(is func(name string) bool) bool {
+		for name := range changes {
+			if !is(name) {
+				return false
+			}
+		}
+		return true
+	}
+	isQuota := func(name string) bool { return new(Quotas).field(QuotaName(name)) != nil }
+	switch _, plan := changes["plan"]; {
+	case plan:
+		return "plan.changed"
+	case only(func(name string) bool { return name == "isolation" || name == "database" }):
+		return "tenant.migrated"
+	case only(isQuota):
+		return "quota.updated"
+	case only(func(name string) bool { return name == "monthly_budget" || strings.HasPrefix(name, "budget:") }):
+		return "budget.updated"
+	}
+	return typeTenantUpdated
+}
+
 type keyBody struct {
 	ID     string       `json:"id"`
 	Name   string       `json:"name,omitempty"`
 	Scopes []Permission `json:"scopes,omitempty"`
 	Hash   string       `json:"hash,omitempty"`
+	// ExpiresAt and RotatedTo are of a rotation.
+	ExpiresAt time.Time `json:"expires_at,omitzero"`
+	RotatedTo string    `json:"rotated_to,omitempty"`
 }
 
 func (b *keyBody) key(tenantID string, created time.Time) (Key, error) {
@@ -157,8 +257,12 @@ func decode(data []byte) (event, error) {
 		complete = e.Tenant != nil && e.Request != nil && e.Tenant.ID == e.TenantID
 	case typeTenantUpdated:
 		complete = e.Tenant != nil && e.Tenant.ID == e.TenantID
-	case typeKeyCreated, typeKeyRevoked:
+	case typeTenantErased:
+		complete = e.TenantID != ""
+	case typeKeyCreated, typeKeyRotated, typeKeyRevoked:
 		complete = e.Key != nil
+	case typeMembersChanged:
+		complete = e.Members != nil && e.TenantID != ""
 	default:
 		return event{}, fmt.Errorf("event type %q is not known; run a newer binary", e.Type)
 	}
@@ -173,8 +277,17 @@ const (
 	subjectSlug   = "control.slug."
 	subjectTenant = "control.tenant."
 	subjectKey    = "control.key."
-	ownerPlatform = "platform"
+	// subjectMembers is followed by the tenant: all changes of its members and
+	// invitations come one after the other, so that two of them cannot both take
+	// away the last owner but one.
+	subjectMembers = "control.members."
+	// subjectAttempt is followed by the tenant or the platform. Nothing is folded
+	// from it.
+	subjectAttempt = "control.attempt."
+	ownerPlatform  = "platform"
 )
+
+func membersSubject(tenantID string) string { return subjectMembers + tenantID }
 
 func slugSubject(slug string) string { return subjectSlug + slug }
 func tenantSubject(id string) string { return subjectTenant + id }

@@ -17,6 +17,11 @@ type fold struct {
 	keys    map[string]*keyEntry
 	keysOf  map[string][]string // tenant id or "" -> key ids in the order of creation
 	made    map[string]made     // idempotency key -> what it made
+	// people are the members and invitations by tenant; tenants without any have none.
+	people map[string]*people
+	// signIns leads from a person at an identity provider to their memberships.
+	signIns map[signIn][]membership
+	orgs    map[string]string // organisation id -> tenant id
 	// slugSeq is the newest position on a slug's subject. It is what a new claim
 	// compares with: an event that the fold passed over leaves its slug free.
 	slugSeq map[string]uint64
@@ -34,11 +39,17 @@ type keyEntry struct {
 	seq uint64
 }
 
+// signIn identifies a person at an identity provider.
+type signIn struct{ issuer, subject string }
+
+type membership struct{ tenantID, memberID string }
+
 type made struct{ hash, tenantID string }
 
 func newFold() *fold {
 	return &fold{
 		tenants: map[string]*entry{}, slugs: map[string]string{}, keys: map[string]*keyEntry{},
+		people: map[string]*people{}, signIns: map[signIn][]membership{}, orgs: map[string]string{},
 		keysOf: map[string][]string{}, made: map[string]made{}, slugSeq: map[string]uint64{},
 	}
 }
@@ -46,7 +57,7 @@ func newFold() *fold {
 // relevant reports whether records on a subject are the registry's.
 func relevant(subject string) bool {
 	return strings.HasPrefix(subject, subjectSlug) || strings.HasPrefix(subject, subjectTenant) ||
-		strings.HasPrefix(subject, subjectKey)
+		strings.HasPrefix(subject, subjectKey) || strings.HasPrefix(subject, subjectMembers)
 }
 
 // apply folds one event. The error says why the event was passed over; it
@@ -59,8 +70,12 @@ func (f *fold) apply(subject string, seq uint64, e *event) error {
 		return f.tenantUpdated(subject, seq, e)
 	case typeKeyCreated:
 		return f.keyCreated(subject, seq, e)
-	case typeKeyRevoked:
-		return f.keyRevoked(subject, seq, e)
+	case typeTenantErased:
+		return f.tenantErased(subject, seq, e)
+	case typeKeyRotated, typeKeyRevoked:
+		return f.keyEnded(subject, seq, e)
+	case typeMembersChanged:
+		return f.membersChanged(subject, seq, e)
 	}
 	panic("tenancy: an event of type " + e.Type + " got past decode")
 }
@@ -78,6 +93,11 @@ func (f *fold) tenantCreated(subject string, seq uint64, e *event) error {
 		return fmt.Errorf("tenant %s exists already", t.ID)
 	case f.made[e.Request.Key].tenantID != "":
 		return fmt.Errorf("request %s made %s already", e.Request.Key, f.made[e.Request.Key].tenantID)
+	case t.OrgID != "" && f.orgs[t.OrgID] != "":
+		return fmt.Errorf("organisation %s is %s's already", t.OrgID, f.orgs[t.OrgID])
+	}
+	if t.OrgID != "" {
+		f.orgs[t.OrgID] = t.ID
 	}
 	f.tenants[t.ID] = &entry{Tenant: t}
 	f.slugs[t.Slug] = t.ID
@@ -100,6 +120,18 @@ func (f *fold) tenantUpdated(subject string, seq uint64, e *event) error {
 	if t.Slug != was.Slug || !t.CreatedAt.Equal(was.CreatedAt) {
 		return fmt.Errorf("a change of tenant %s touches what never changes", t.ID)
 	}
+	if was.Status == StatusErased {
+		return fmt.Errorf("tenant %s is erased", t.ID)
+	}
+	if t.OrgID != was.OrgID {
+		if holder := f.orgs[t.OrgID]; t.OrgID != "" && holder != "" {
+			return fmt.Errorf("organisation %s is %s's already", t.OrgID, holder)
+		}
+		delete(f.orgs, was.OrgID)
+		if t.OrgID != "" {
+			f.orgs[t.OrgID] = t.ID
+		}
+	}
 	was.Tenant = t
 	return nil
 }
@@ -121,7 +153,8 @@ func (f *fold) keyCreated(subject string, seq uint64, e *event) error {
 	return nil
 }
 
-func (f *fold) keyRevoked(subject string, seq uint64, e *event) error {
+// keyEnded folds the end of a key, at once or after a while.
+func (f *fold) keyEnded(subject string, seq uint64, e *event) error {
 	k := f.keys[e.Key.ID]
 	switch {
 	case k == nil || k.TenantID != e.TenantID:
@@ -130,9 +163,98 @@ func (f *fold) keyRevoked(subject string, seq uint64, e *event) error {
 		return fmt.Errorf("the end of key %s came on subject %s", k.ID, subject)
 	}
 	k.seq = seq
-	if !k.Revoked() {
+	switch {
+	case k.Revoked():
+	case e.Type == typeKeyRotated:
+		k.ExpiresAt, k.RotatedTo = e.Key.ExpiresAt, e.Key.RotatedTo
+	default:
 		k.RevokedAt = e.At
 	}
+	return nil
+}
+
+func (f *fold) membersChanged(subject string, seq uint64, e *event) error {
+	t := f.tenants[e.TenantID]
+	switch {
+	case t == nil || t.Status == StatusErased:
+		return fmt.Errorf("tenant %s does not exist", e.TenantID)
+	case subject != membersSubject(e.TenantID):
+		return fmt.Errorf("members of %s came on subject %s", e.TenantID, subject)
+	}
+	p := f.people[e.TenantID]
+	if p == nil {
+		p = newPeople()
+		f.people[e.TenantID] = p
+	}
+	p.seq = seq
+	if err := p.check(e.Members); err != nil {
+		return fmt.Errorf("members of %s: %w", e.TenantID, err)
+	}
+	for _, id := range e.Members.Removed {
+		f.signedOut(p.members[id])
+	}
+	for _, m := range e.Members.Set {
+		f.signedOut(p.members[m.ID])
+		if m.Subject != "" {
+			who := signIn{m.Issuer, m.Subject}
+			f.signIns[who] = append(f.signIns[who], membership{e.TenantID, m.ID})
+		}
+	}
+	p.apply(e.Members)
+	return nil
+}
+
+// signedOut takes a member's sign-in away.
+func (f *fold) signedOut(m Member) {
+	who := signIn{m.Issuer, m.Subject}
+	left := slices.DeleteFunc(f.signIns[who], func(s membership) bool { return s == membership{m.TenantID, m.ID} })
+	if len(left) == 0 {
+		delete(f.signIns, who)
+	} else {
+		f.signIns[who] = left
+	}
+}
+
+// tenantErased leaves the id and the certificate. The records before it may be gone
+// from the log by then, so it stands alone.
+func (f *fold) tenantErased(subject string, seq uint64, e *event) error {
+	if subject != tenantSubject(e.TenantID) {
+		return fmt.Errorf("the erasure of %s came on subject %s", e.TenantID, subject)
+	}
+	was := f.tenants[e.TenantID]
+	if was == nil {
+		was = &entry{}
+		f.tenants[e.TenantID] = was
+	}
+	if was.Status == StatusErased {
+		was.updateSeq = seq
+		return fmt.Errorf("tenant %s is erased already", e.TenantID)
+	}
+	if slug := was.Slug; slug != "" {
+		delete(f.slugs, slug)
+		delete(f.slugSeq, slug)
+		if at, ok := slices.BinarySearch(f.order, slug); ok {
+			f.order = slices.Delete(f.order, at, at+1)
+		}
+		delete(f.orgs, was.OrgID)
+	}
+	if p := f.people[e.TenantID]; p != nil {
+		for _, m := range p.members {
+			f.signedOut(m)
+		}
+		delete(f.people, e.TenantID)
+	}
+	for _, id := range f.keysOf[e.TenantID] {
+		delete(f.keys, id)
+	}
+	delete(f.keysOf, e.TenantID)
+	for key, m := range f.made {
+		if m.tenantID == e.TenantID {
+			delete(f.made, key)
+		}
+	}
+	*was = entry{updateSeq: seq, Tenant: Tenant{ID: e.TenantID, Status: StatusErased, ErasedAt: e.At,
+		UpdatedAt: e.At, Certificate: e.Certificate, Revision: seq}}
 	return nil
 }
 

@@ -99,7 +99,10 @@ func TestDecodeRefusesWhatItDoesNotKnow(t *testing.T) {
 
 func TestTenantSurvivesItsEvent(t *testing.T) {
 	want := Tenant{ID: "ten_a", Name: "Ä", Slug: "acme", Plan: PlanEnterprise, Status: StatusActive, BillingEmail: "a@b.c",
-		MonthlyBudget: schemas.Pico(1), HasBudget: true, MaxMonthlyTokens: 7, CreatedAt: day, UpdatedAt: day.Add(1), Revision: 9}
+		MonthlyBudget: schemas.Pico(1), HasBudget: true, QuotaOverrides: QuotaOverrides{MaxMonthlyTokens: 7, MaxAgents: Unlimited},
+		OrgID: "org_1", StripeCustomerID: "cus_1", Budgets: []Budget{{BudgetAgent, "bot", schemas.Pico(5)}},
+		Isolation: IsolatedDatabase, Database: "panda_ten_a", SuspendedReason: "unpaid", StatusBefore: StatusTrial,
+		CreatedAt: day, UpdatedAt: day.Add(1), TrialEndsAt: day.Add(2), DeletedAt: day.Add(3), EraseAt: day.Add(4), Revision: 9}
 	data, err := json.Marshal(bodyOfTenant(&want))
 	if err != nil {
 		t.Fatal(err)
@@ -114,11 +117,15 @@ func TestTenantSurvivesItsEvent(t *testing.T) {
 }
 
 func TestChangesSayFromAndTo(t *testing.T) {
+	plans, err := DefaultCatalog()
+	if err != nil {
+		t.Fatal(err)
+	}
 	money := schemas.Pico(2_000_000_000_000)
 	from := &tenantBody{Name: "A", Slug: "a", Plan: PlanPro, Status: StatusTrial, BillingEmail: "x@y.z"}
 	to := &tenantBody{Name: "B", Slug: "a", Plan: PlanPro, Status: StatusTrial, MonthlyBudget: &money}
 	want := map[string]change{"name": {"A", "B"}, "billing_email": {"x@y.z", nil}, "monthly_budget": {nil, money.String()}}
-	if diff := cmp.Diff(want, changesBetween(from, to)); diff != "" {
+	if diff := cmp.Diff(want, changesBetween(plans, from, to)); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -23,11 +23,14 @@ const (
 	// PermissionAdmin: manage what the key belongs to: a tenant's keys and
 	// settings, or with a key of the platform every tenant.
 	PermissionAdmin Permission = "admin"
+	// PermissionOwner: delete a tenant and name its owners. Keys of tenants cannot
+	// have it: that takes a person, or the platform.
+	PermissionOwner Permission = "owner"
 )
 
 // Permissions lists the permissions in the order of the documentation.
 func Permissions() []Permission {
-	return []Permission{PermissionIngest, PermissionImport, PermissionRead, PermissionAdmin}
+	return []Permission{PermissionIngest, PermissionImport, PermissionRead, PermissionAdmin, PermissionOwner}
 }
 
 // Known reports whether p is one of the permissions.
@@ -55,10 +58,20 @@ type Key struct {
 	CreatedAt time.Time
 	// RevokedAt is zero while the key works.
 	RevokedAt time.Time
+	// ExpiresAt is when it stops working by itself, zero for never: a key that was
+	// rotated works for a while beside its successor.
+	ExpiresAt time.Time
+	// RotatedTo is the id of its successor, "" while it has none.
+	RotatedTo string
 }
 
 // Revoked reports whether the key was revoked.
 func (k *Key) Revoked() bool { return !k.RevokedAt.IsZero() }
+
+// Works reports whether the key is neither revoked nor expired.
+func (k *Key) Works(now time.Time) bool {
+	return !k.Revoked() && (k.ExpiresAt.IsZero() || now.Before(k.ExpiresAt))
+}
 
 // IsPlatform reports whether the key belongs to the platform.
 func (k *Key) IsPlatform() bool { return k.TenantID == "" }
@@ -90,7 +103,7 @@ func (n *NewKey) validate() error {
 	}
 	for i, p := range n.Scopes {
 		switch {
-		case !p.Known():
+		case !p.Known() || p == PermissionOwner && n.TenantID != "":
 			errs = append(errs, schemas.Invalid("/scopes", schemas.CodeUnknown, "use ingest, import, read or admin"))
 		case slices.Contains(n.Scopes[:i], p):
 			errs = append(errs, schemas.Invalid("/scopes", schemas.CodeRepeated, "%s is there twice", p))

@@ -37,10 +37,22 @@ type Config struct {
 	// Default 5 seconds: a cluster elects a leader in less, and a revocation should
 	// not be missed for longer unnoticed.
 	SilenceMax time.Duration
+	// Plans are what tenants can pay for. Default DefaultCatalog.
+	Plans *Catalog
+	// DatabaseOf names the database of a new tenant whose plan isolates it; nil puts
+	// every new tenant into the shared one.
+	DatabaseOf func(tenantID string) string
 	Logger     zerolog.Logger
 }
 
 func (c Config) withDefaults() Config {
+	if c.Plans == nil {
+		plans, err := DefaultCatalog()
+		if err != nil {
+			panic("tenancy: the built-in plans are wrong: " + err.Error())
+		}
+		c.Plans = plans
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -285,7 +297,7 @@ func (r *Registry) Find(scope Scope, idOrSlug string) (Tenant, error) {
 	if !ok {
 		t, ok = r.BySlug(idOrSlug)
 	}
-	if !ok {
+	if !ok || t.Status == StatusErased && !scope.IsPlatform() {
 		return Tenant{}, ErrNotFound
 	}
 	if _, err := scope.For(t.ID); err != nil {

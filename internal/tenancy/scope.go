@@ -10,7 +10,7 @@ type Scope struct {
 	tenantID string
 	platform bool
 	actor    string
-	granted  [4]Permission // permissions are few; a value compares and copies
+	granted  [5]Permission // permissions are few; a value compares and copies
 }
 
 // ScopeOf makes a Scope for a tenant, or for the platform when tenantID is "".

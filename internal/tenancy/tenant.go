@@ -4,8 +4,10 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"errors"
+	"maps"
 	"net/mail"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -30,52 +32,88 @@ func (c *conflict) Error() string        { return c.sentence }
 func (c *conflict) Public() string       { return c.sentence }
 func (c *conflict) Is(target error) bool { return target == schemas.ErrConflict }
 
-// A Plan is what a tenant pays for.
-type Plan string
-
-// The plans.
-const (
-	PlanStarter    Plan = "starter"
-	PlanPro        Plan = "pro"
-	PlanEnterprise Plan = "enterprise"
-)
-
-// Plans lists the plans from small to large.
-func Plans() []Plan { return []Plan{PlanStarter, PlanPro, PlanEnterprise} }
-
 // A Status says whether a tenant is served.
 type Status string
 
 // The states of a tenant. Trial and active tenants are served. Deleted is soft:
-// access ends, data is kept until it is erased.
+// access ends, data is kept until it is erased, and it can be restored. Erased is
+// final: nothing is left but the id and the certificate of its erasure.
 const (
 	StatusTrial     Status = "trial"
 	StatusActive    Status = "active"
 	StatusSuspended Status = "suspended"
 	StatusDeleted   Status = "deleted"
+	StatusErased    Status = "erased"
 )
 
-// Tenant is an organisation whose usage is metered.
+// Statuses lists the states of a tenant.
+func Statuses() []Status {
+	return []Status{StatusTrial, StatusActive, StatusSuspended, StatusDeleted, StatusErased}
+}
+
+// Tenant is an organisation whose usage is metered. What comes out of a Registry
+// shares its maps and slices with it: they must not be changed.
 type Tenant struct {
 	// ID is "ten_" and 12 characters of a-z and 2-7. It never changes.
 	ID   string
 	Name string
 	// Slug is the name in addresses and on the command line, unique, and fixed.
-	Slug         string
+	Slug string
+	// OrgID is the organisation's id at the identity provider, "" if people sign in
+	// with the tenant's own id there, or not at all. Unique.
+	OrgID        string
 	Plan         Plan
 	Status       Status
 	BillingEmail string // "" if none was given
+	// StripeCustomerID is "cus_…", "" while there is none.
+	StripeCustomerID string
 	// MonthlyBudget is meaningless unless HasBudget. A budget of zero is a budget.
 	MonthlyBudget schemas.Money
 	HasBudget     bool
-	// MaxMonthlyTokens bounds the tokens of a UTC month; 0 leaves it to the plan.
-	MaxMonthlyTokens int64
-	CreatedAt        time.Time
-	UpdatedAt        time.Time
+	// Budgets are those of departments, cost centres and agents.
+	Budgets []Budget
+	// QuotaOverrides are the quotas that differ from the plan's; Registry.Quotas has
+	// what holds.
+	QuotaOverrides QuotaOverrides
+	// Isolation says where new rows of the tenant live, Database in which database;
+	// "" is the one that is shared.
+	Isolation Isolation
+	Database  string
+
+	CreatedAt time.Time
+	UpdatedAt time.Time
+	// TrialEndsAt is when a trial is over, whatever became of the tenant meanwhile.
+	TrialEndsAt time.Time
+	// SuspendedReason is why it is suspended, for people.
+	SuspendedReason string
+	// DeletedAt and EraseAt are zero unless the tenant is deleted: since when, and
+	// when its data will be erased. ErasedAt is when that was done.
+	DeletedAt time.Time
+	EraseAt   time.Time
+	ErasedAt  time.Time
+	// StatusBefore is the state that Resume and Restore bring back.
+	StatusBefore Status
+	// Certificate is the record of the erasure, nil unless erased: JSON without
+	// personal data.
+	Certificate []byte
+
 	// Revision is the position in CONTROL of the newest event about the tenant
 	// itself. It changes with every change, so it serves as an ETag.
 	Revision uint64
 }
+
+// clone returns a copy that shares nothing with t.
+func (t *Tenant) clone() Tenant {
+	c := *t
+	c.Budgets, c.QuotaOverrides, c.Certificate = slices.Clone(t.Budgets), maps.Clone(t.QuotaOverrides), slices.Clone(t.Certificate)
+	return c
+}
+
+// TrialDays is how long a trial lasts.
+const TrialDays = 14
+
+// EraseAfterDays is how long the data of a deleted tenant is kept.
+const EraseAfterDays = 30
 
 // Served reports whether the tenant's keys work.
 func (t *Tenant) Served() bool { return t.Status == StatusTrial || t.Status == StatusActive }
@@ -85,7 +123,12 @@ const (
 	nameBytesMax  = 200 // fits a table column and an invoice line
 	emailBytesMax = 254 // RFC 5321 path without brackets
 	requestKeyMax = 255 // an Idempotency-Key is a header, not a document
+	orgIDBytesMax = 128
+	// reasonBytesMax is a sentence.
+	reasonBytesMax = 300
 )
+
+var stripeCustomerPattern = regexp.MustCompile(`^cus_[A-Za-z0-9]{1,250}$`)
 
 var slugPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{1,62}$`)
 
@@ -94,7 +137,7 @@ var slugPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{1,62}$`)
 func ValidSlug(s string) bool { return slugPattern.MatchString(s) }
 
 // validate returns every field that is wrong, joined.
-func (t *Tenant) validate() error {
+func (t *Tenant) validate(plans *Catalog) error {
 	var errs []error
 	refuse := func(pointer, code, format string, args ...any) {
 		errs = append(errs, schemas.Invalid(pointer, code, format, args...))
@@ -114,15 +157,11 @@ func (t *Tenant) validate() error {
 		refuse("/slug", schemas.CodeMalformed,
 			"a slug is 2 to 63 of a-z, 0-9 and dashes and starts with a letter or digit")
 	}
-	switch t.Plan {
-	case PlanStarter, PlanPro, PlanEnterprise:
-	default:
-		refuse("/plan", schemas.CodeUnknown, "use starter, pro or enterprise")
+	if _, ok := plans.Find(t.Plan); !ok {
+		refuse("/plan", schemas.CodeUnknown, "use %s", plans.names())
 	}
-	switch t.Status {
-	case StatusTrial, StatusActive, StatusSuspended, StatusDeleted:
-	default:
-		refuse("/status", schemas.CodeUnknown, "use trial, active, suspended or deleted")
+	if !slices.Contains(Statuses(), t.Status) {
+		panic("tenancy: a tenant with the status " + string(t.Status))
 	}
 	if t.BillingEmail != "" && !validEmail(t.BillingEmail) {
 		refuse("/billing_email", schemas.CodeMalformed, "this is not an e-mail address such as billing@acme.com")
@@ -130,10 +169,17 @@ func (t *Tenant) validate() error {
 	if t.HasBudget && t.MonthlyBudget.Sign() < 0 {
 		refuse("/monthly_budget", schemas.CodeOutOfRange, "a budget is not negative; leave it out for none")
 	}
-	if t.MaxMonthlyTokens < 0 {
-		refuse("/max_monthly_tokens", schemas.CodeOutOfRange, "a limit is not negative; leave it out for the plan's own")
+	if t.StripeCustomerID != "" && !stripeCustomerPattern.MatchString(t.StripeCustomerID) {
+		refuse("/stripe_customer_id", schemas.CodeMalformed, "a customer's id at Stripe begins with cus_")
 	}
-	return errors.Join(errs...)
+	if len(t.OrgID) > orgIDBytesMax || !printable(t.OrgID) {
+		refuse("/org_id", schemas.CodeMalformed, "at most %d bytes of printable text", orgIDBytesMax)
+	}
+	if len(t.SuspendedReason) > reasonBytesMax || !printable(t.SuspendedReason) {
+		refuse("/reason", schemas.CodeTooLong, "at most %d bytes of printable text", reasonBytesMax)
+	}
+	errs = append(errs, t.QuotaOverrides.validate()...)
+	return errors.Join(append(errs, validateBudgets(t.Budgets)...)...)
 }
 
 func validEmail(s string) bool {
@@ -180,3 +226,7 @@ func validID(s string) bool {
 	}
 	return s != ""
 }
+
+// ErrStale: a change was asked for on the ground of a revision that is not the
+// newest. It matches schemas.ErrConflict.
+var ErrStale = &conflict{"it has changed since it was read; read it again"}
