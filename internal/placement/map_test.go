@@ -13,7 +13,9 @@ import (
 )
 
 // facts are what stream CONTROL would say.
-type facts struct{ placed atomic.Pointer[map[string]string] }
+type facts struct {
+	placed atomic.Pointer[map[string]string]
+}
 
 func (f *facts) set(placed map[string]string) { f.placed.Store(&placed) }
 
