@@ -40,7 +40,7 @@ bench: engine build ## the numbers of BENCH.md, as ratios against limits measure
 
 MINUTES ?= 10
 SEED ?= 0
-torture: engine ## faults against real processes for MINUTES (default 10) from SEED (default: the clock), and TORTURE.md
+torture: engine ## faults against real processes for about MINUTES (default 10, one round of each at least) from SEED (default: the clock), and TORTURE.md
 	@mkdir -p $(BIN)
 	@CGO_ENABLED=0 $(GO) build -tags failpoint -buildvcs=auto -trimpath -o $(BIN)/panda-torture ./cmd/panda
 	@CGO_ENABLED=0 $(GO) build -tags failpoint -buildvcs=auto -trimpath -o $(BIN)/torture ./cmd/torture

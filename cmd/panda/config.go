@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sort"
 	"strings"
 	"time"
 
+	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/internal/warehouse/engine"
 	"github.com/agentik-os/panda/schemas"
 	"github.com/rs/zerolog"
@@ -31,6 +33,26 @@ type Config struct {
 	// Listen is the HTTP address. Loopback by default: there is no TLS here; put
 	// a proxy in front before you open it.
 	Listen string
+
+	// PublicURL is where people reach this installation, for links; empty is the
+	// address of Listen.
+	PublicURL string
+	// Signup is who may make a tenant by POST /v1/signup: "platform", or "open" for
+	// everybody.
+	Signup string
+	// Isolation is "shared-database", or "hybrid": then a new tenant whose plan says so
+	// gets a database of its own.
+	Isolation string
+
+	// OIDCIssuer is the identity provider whose tokens people sign in with; empty:
+	// people do not sign in, keys do.
+	OIDCIssuer string
+	// OIDCAudiences and OIDCParties are what a token must be for, its aud, and come
+	// from, its azp; several with commas between.
+	OIDCAudiences, OIDCParties string
+	// OIDCAdmins are the subjects of people who administer the platform, with commas
+	// between.
+	OIDCAdmins string
 
 	// NATSURL is a NATS cluster; empty runs the log in this process.
 	NATSURL string
@@ -89,10 +111,24 @@ type Config struct {
 	getenv func(string) string
 }
 
+// The values of Signup and Isolation that have no type of their own.
+const (
+	signupPlatform  = "platform"
+	signupOpen      = "open"
+	isolationHybrid = "hybrid"
+)
+
 // settings binds every field to its name. It is the one list of settings.
 func (c *Config) settings(fs *pflag.FlagSet) {
 	fs.StringVar(&c.Data, "data", c.Data, "directory of all state")
 	fs.StringVar(&c.Listen, "listen", c.Listen, "HTTP address")
+	fs.StringVar(&c.PublicURL, "public-url", c.PublicURL, "where people reach this installation, such as https://your-domain.com (empty: the HTTP address)")
+	fs.StringVar(&c.Signup, "signup", c.Signup, "who may make a tenant by POST /v1/signup: platform, or open for everybody")
+	fs.StringVar(&c.Isolation, "isolation", c.Isolation, "shared-database, or hybrid: a database of its own for a new tenant whose plan says so")
+	fs.StringVar(&c.OIDCIssuer, "oidc-issuer", c.OIDCIssuer, "identity provider that people sign in with, such as https://clerk.your-domain.com (empty: none)")
+	fs.StringVar(&c.OIDCAudiences, "oidc-audience", c.OIDCAudiences, "audiences that a person's token may be for, with commas between")
+	fs.StringVar(&c.OIDCParties, "oidc-party", c.OIDCParties, "authorized parties (azp) that a person's token may come from, with commas between")
+	fs.StringVar(&c.OIDCAdmins, "oidc-admin", c.OIDCAdmins, "subjects (sub) of people who administer the platform, with commas between")
 	fs.StringVar(&c.NATSURL, "nats-url", c.NATSURL, "NATS cluster, such as nats://a:4222,nats://b:4222 (empty: in this process)")
 	fs.StringVar(&c.NATSCreds, "nats-creds", c.NATSCreds, "NATS credentials file")
 	fs.StringVar(&c.NATSListen, "nats-listen", c.NATSListen, "open the log in this process to direct publishing, such as 127.0.0.1:4222 (empty: no port)")
@@ -124,6 +160,8 @@ func defaultConfig(getenv func(string) string) Config {
 	return Config{
 		Data:         dataDir(getenv),
 		Listen:       "127.0.0.1:8080",
+		Signup:       signupPlatform,
+		Isolation:    string(tenancy.SharedDatabase),
 		NATSReplicas: 3,
 		LogAge:       45 * 24 * time.Hour,
 		EngineMemory: 8 << 30,
@@ -242,6 +280,17 @@ func (c *Config) check() error {
 	}
 	if _, err := zerolog.ParseLevel(c.LogLevel); err != nil {
 		return schemas.Invalid("/log_level", schemas.CodeUnknown, "%q is not a level; use trace, debug, info, warn or error", c.LogLevel)
+	}
+	if c.Signup != signupPlatform && c.Signup != signupOpen {
+		return schemas.Invalid("/signup", schemas.CodeUnknown, "%q is neither %s nor %s", c.Signup, signupPlatform, signupOpen)
+	}
+	if c.Isolation != string(tenancy.SharedDatabase) && c.Isolation != isolationHybrid {
+		return schemas.Invalid("/isolation", schemas.CodeUnknown, "%q is neither %s nor %s", c.Isolation, tenancy.SharedDatabase, isolationHybrid)
+	}
+	if c.PublicURL != "" {
+		if u, err := url.Parse(c.PublicURL); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "" {
+			return schemas.Invalid("/public_url", schemas.CodeMalformed, "%q is not an address such as https://your-domain.com", c.PublicURL)
+		}
 	}
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		return schemas.Invalid("/log_format", schemas.CodeUnknown, "%q is not a format; use text or json", c.LogFormat)

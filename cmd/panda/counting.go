@@ -287,6 +287,7 @@ func (p *pipeline) addJobs() error {
 	}, p.db)
 	return errors.Join(
 		p.jobs.Add(rollup.Job{Name: "audit", Schedule: failpoint.Schedule("17 * * * *"), Run: p.auditAll}),
+		p.jobs.Add(rollup.Job{Name: trialsJob, Schedule: "7 * * * *", Run: p.endTrials}),
 		p.jobs.Add(rollup.Job{Name: "trim", Schedule: failpoint.Schedule("41 * * * *"), Run: p.trim}),
 	)
 }

@@ -59,6 +59,7 @@ type pipeline struct {
 	prices   *pricelist.List
 	gateway  *ingest.Gateway
 	server   *httpapi.Server
+	attempts *tenancy.Attempts
 	adminKey auth.Secret
 	lag      *lagMonitor
 
@@ -215,10 +216,11 @@ func (p *pipeline) openDoors(ctx, running context.Context) (err error) {
 	if p.signing, err = p.envelopeKey(); err != nil {
 		return err
 	}
+	p.attempts = tenancy.NewAttempts(p.log, p.logger.With().Str("part", "audit").Logger())
 	usage := usageLog{log: p.log, appended: p.lag.appended}
 	p.gateway = ingest.NewGateway(p.gatewayConfig(), usage)
 	p.server = httpapi.New(httpapi.Config{
-		Addr: p.cfg.Listen, Authenticate: p.keys.Authenticate, Metrics: p.metrics,
+		Addr: p.cfg.Listen, Authenticate: p.keys.Authenticate, Metrics: p.metrics, Refused: p.attempts.Note,
 		Logger: p.logger.With().Str("part", "http").Logger(),
 	})
 	p.server.AddCheck("log", p.log.Healthy)
@@ -231,6 +233,7 @@ func (p *pipeline) openDoors(ctx, running context.Context) (err error) {
 	}
 	p.group.Go(func() error { return p.server.Run(running) })
 	p.group.Go(func() error { return p.lag.run(running, p.log) })
+	p.group.Go(func() error { return p.attempts.Run(running) })
 	return p.writeRunFile()
 }
 

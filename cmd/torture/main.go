@@ -91,7 +91,7 @@ func parse(args []string, stderr io.Writer) (settings, []torture.Scenario, error
 	s := settings{options: map[string]string{}}
 	fs := flag.NewFlagSet("torture", flag.ContinueOnError)
 	fs.SetOutput(stderr)
-	fs.IntVar(&s.minutes, "minutes", 10, "how long to begin new rounds")
+	fs.IntVar(&s.minutes, "minutes", 10, "how long to begin rounds; every scenario has one, however long that takes")
 	fs.IntVar(&s.rounds, "rounds", 0, "how many rounds, whatever the time (0: by --minutes)")
 	fs.Uint64Var(&s.seed, "seed", 0, "seed of the first round; the next has the next one (0: from the clock)")
 	fs.StringVar(&s.only, "only", "", "scenarios to run, with commas between (empty: all)")

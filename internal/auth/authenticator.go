@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,6 +29,15 @@ type Config struct {
 	// RemoteIP says where a request comes from. Default: the peer's address,
 	// which is the proxy's behind one.
 	RemoteIP func(*http.Request) netip.Addr
+	// Tokens verifies the tokens of people; *oidc.Verifier does. Nil takes keys
+	// alone.
+	Tokens Tokens
+	// Members finds the member that a person is; *tenancy.Registry does. Needed with
+	// Tokens.
+	Members Members
+	// PlatformAdmins are the people who may do everything in every tenant, like an
+	// admin key of the platform. They are not looked for among the members.
+	PlatformAdmins []Person
 	// FailuresMax is how many failures an address may have at once before it is
 	// answered 429. Default 20: a fleet of agents that restarts with an old key
 	// sees clear 401s first.
@@ -66,6 +76,9 @@ func New(cfg Config) *Authenticator {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Tokens != nil && cfg.Members == nil {
+		panic("auth: people can sign in, and nobody knows the members; set Members")
+	}
 	return &Authenticator{cfg: cfg, failures: newFailures(cfg.FailuresMax, cfg.AddressesMax, cfg.FailureLife, cfg.Now)}
 }
 
@@ -74,19 +87,40 @@ func peerOf(r *http.Request) netip.Addr {
 	return peer.Addr().Unmap()
 }
 
-// Authenticate returns the scope of the key that a request carries.
+// Authenticate returns the scope of the key or token that a request carries.
 //
-// Errors: *Error, or schemas.ErrUnavailable while the registry is loading.
+// Errors: *Error, or schemas.ErrUnavailable while the registry is loading or the
+// keys of a token's issuer are not known.
 func (a *Authenticator) Authenticate(r *http.Request) (tenancy.Scope, error) {
-	key, err := a.keyOf(r)
-	if err == nil {
-		return scopeOf(&key), nil
+	scope, err := a.scopeFor(r)
+	if err != nil {
+		return tenancy.Scope{}, a.refused(r, err)
 	}
-	var refusal *Error
-	if !errors.As(err, &refusal) || !errors.Is(err, ErrUnauthenticated) || refusal.Code == CodeKeyMissing {
+	return scope, nil
+}
+
+func (a *Authenticator) scopeFor(r *http.Request) (tenancy.Scope, error) {
+	secret, err := credential(r)
+	if err != nil {
 		return tenancy.Scope{}, err
 	}
-	return tenancy.Scope{}, a.failed(r, refusal)
+	if a.isToken(secret) {
+		return a.scopeOfPerson(r.Context(), secret)
+	}
+	key, err := a.verify(secret)
+	if err != nil {
+		return tenancy.Scope{}, err
+	}
+	return scopeOf(&key), nil
+}
+
+// refused counts a refusal if it is a failed attempt at authentication.
+func (a *Authenticator) refused(r *http.Request, err error) error {
+	var refusal *Error
+	if !errors.As(err, &refusal) || !errors.Is(err, ErrUnauthenticated) || refusal.Code == CodeKeyMissing {
+		return err
+	}
+	return a.failed(r, refusal)
 }
 
 // failed counts a failure and turns it into a 429 when there were too many. Log
@@ -100,39 +134,39 @@ func (a *Authenticator) failed(r *http.Request, refusal *Error) error {
 				Msg("too many failed authentications from one address")
 		}
 		return &Error{Code: CodeTooManyFailures, RetryAfter: wait, kind: ErrTooManyFailures,
-			Detail: "too many requests with keys that do not work came from your address; check the key, then wait"}
+			Detail: "too many requests with keys or tokens that do not work came from your address; check yours, then wait"}
 	}
 	if refusal.Code == CodeKeyInURL {
 		a.cfg.Logger.Warn().Stringer("ip", ip).Str("key_id", keyIDInQuery(r)).Str("path", r.URL.Path).
-			Msg("api key in a query string refused, it should be revoked")
+			Msg("key or token in a query string refused, it should be revoked")
 		return refusal
 	}
 	a.cfg.Logger.Debug().Stringer("ip", ip).Str("code", refusal.Code).Msg("authentication refused")
 	return refusal
 }
 
-// keyOf finds the key of a request and whether it works.
-func (a *Authenticator) keyOf(r *http.Request) (tenancy.Key, error) {
+// credential is what a request carries in the one place for it.
+func credential(r *http.Request) (Secret, error) {
 	if keyInQuery(r) {
-		return tenancy.Key{}, unauthenticated(CodeKeyInURL,
+		return "", unauthenticated(CodeKeyInURL,
 			"send the key as \"Authorization: Bearer <key>\", never in the URL, where it is logged on the way; revoke this key")
 	}
 	headers := r.Header.Values("Authorization")
 	switch {
 	case len(headers) == 0 && r.Header.Get("X-Api-Key") != "":
-		return tenancy.Key{}, unauthenticated(CodeKeyMissing,
+		return "", unauthenticated(CodeKeyMissing,
 			"send the key as \"Authorization: Bearer <key>\"; X-API-Key is not read")
 	case len(headers) == 0:
-		return tenancy.Key{}, unauthenticated(CodeKeyMissing, "a key is needed: \"Authorization: Bearer <key>\"")
+		return "", unauthenticated(CodeKeyMissing, "a key is needed: \"Authorization: Bearer <key>\"")
 	case len(headers) > 1:
-		return tenancy.Key{}, unauthenticated(CodeKeyMalformed, "there is more than one Authorization header; send one")
+		return "", unauthenticated(CodeKeyMalformed, "there is more than one Authorization header; send one")
 	}
 	scheme, text, _ := strings.Cut(headers[0], " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return tenancy.Key{}, unauthenticated(CodeKeyMalformed,
+		return "", unauthenticated(CodeKeyMalformed,
 			"only the scheme Bearer is read: \"Authorization: Bearer <key>\"")
 	}
-	return a.verify(Secret(strings.Trim(text, " ")))
+	return Secret(strings.Trim(text, " ")), nil
 }
 
 // verify returns the key of a secret if it works and its tenant is served.
@@ -192,9 +226,10 @@ func ForProcess(name string, granted ...tenancy.Permission) tenancy.Scope {
 }
 
 // queryNames are parameters that hold nothing but credentials.
-var queryNames = [...]string{"api_key", "apikey", "api-key", "access_token"}
+var queryNames = [...]string{"api_key", "apikey", "api-key", "access_token", "id_token"}
 
-// keyInQuery reports whether the query string carries a key, by name or by form.
+// keyInQuery reports whether the query string carries a key or a token, by name or
+// by form.
 func keyInQuery(r *http.Request) bool {
 	if r.URL.RawQuery == "" {
 		return false
@@ -202,6 +237,11 @@ func keyInQuery(r *http.Request) bool {
 	query := r.URL.Query()
 	for _, name := range queryNames {
 		if query.Has(name) {
+			return true
+		}
+	}
+	for _, values := range query {
+		if slices.ContainsFunc(values, looksLikeToken) {
 			return true
 		}
 	}

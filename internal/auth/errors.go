@@ -19,7 +19,8 @@ var (
 	ErrTooManyFailures = errors.New("too many failures")
 )
 
-// The codes of refusals. They are part of the API and never reworded.
+// The codes of refusals. They are part of the API and never reworded. Those of
+// tokens that do not work are in package oidc.
 const (
 	CodeKeyMissing        = "key_missing"
 	CodeKeyMalformed      = "key_malformed"
@@ -28,6 +29,7 @@ const (
 	CodeKeyInURL          = "key_in_url"
 	CodeInsufficientScope = "insufficient_scope"
 	CodeTenantSuspended   = "tenant_suspended"
+	CodeNotAMember        = "not_a_member"
 	CodeTooManyFailures   = "too_many_failures"
 )
 
@@ -72,5 +74,5 @@ func Require(scope tenancy.Scope, p tenancy.Permission) error {
 		return nil
 	}
 	return &Error{Code: CodeInsufficientScope, Needed: p, kind: ErrForbidden,
-		Detail: "this key lacks the scope " + string(p) + "; use one that has it"}
+		Detail: lacks(scope, p)}
 }

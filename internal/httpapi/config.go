@@ -21,6 +21,9 @@ type Config struct {
 	Socket string
 	// Authenticate says who a request comes from. Required.
 	Authenticate func(*http.Request) (tenancy.Scope, error)
+	// Refused is told of requests that were not let in and of changes that were not
+	// made, for the audit log. Nil tells nobody. It must not wait.
+	Refused func(tenancy.Attempt)
 	// Metrics receives the server's counters and is what /metrics shows. Required.
 	Metrics *prometheus.Registry
 	// TrustedProxies are the networks whose X-Forwarded-For is believed. Default

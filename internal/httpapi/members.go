@@ -39,6 +39,7 @@ func (t *Tenants) registerMembers(s *Server) {
 func (s *Server) answering(h func(w http.ResponseWriter, r *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := h(w, r); err != nil {
+			s.note(r, tenancy.Scope{}, err)
 			s.fail(w, r, err)
 		}
 	})

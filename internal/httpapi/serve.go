@@ -84,9 +84,28 @@ func (s *Server) guarded(needed tenancy.Permission, h Handler) http.Handler {
 			err = h(w, r, scope)
 		}
 		if err != nil {
+			if needed != tenancy.PermissionIngest && needed != tenancy.PermissionImport {
+				s.note(r, scope, err)
+			}
 			s.fail(w, r, err)
 		}
 	})
+}
+
+// note tells the audit log of what was refused: that somebody was not let in, and
+// changes that were not made. Events that are refused are answered one by one and
+// counted elsewhere.
+func (s *Server) note(r *http.Request, scope tenancy.Scope, err error) {
+	if s.cfg.Refused == nil {
+		return
+	}
+	p := ProblemOf(err)
+	denied := p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden
+	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
+	if !denied && (reads || p.Status < 400 || p.Status >= 500 || p.Status == http.StatusTooManyRequests) {
+		return
+	}
+	s.cfg.Refused(tenancy.Attempt{By: actorOf(scope, r), TenantID: scope.TenantID(), Action: r.Pattern, Code: p.Code, Detail: p.Detail})
 }
 
 // fail answers with the problem of an error. An error that is ours goes to the

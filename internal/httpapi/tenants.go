@@ -16,6 +16,8 @@ import (
 type Tenants struct {
 	Registry *tenancy.Registry
 	Cursors  Cursors
+	// PublicURL is where people reach this installation, without a slash at the end.
+	PublicURL string
 	// NewToken and ReadToken make and read the tokens of invitations. An error of
 	// ReadToken is what the client is told.
 	NewToken  func(tenantID, invitationID string, expires time.Time) string
@@ -149,6 +151,7 @@ type tenantView struct {
 	Quotas           tenancy.Quotas         `json:"quotas"`
 	QuotaOverrides   tenancy.QuotaOverrides `json:"quota_overrides"`
 	Isolation        tenancy.Isolation      `json:"isolation"`
+	DashboardURL     string                 `json:"dashboard_url"`
 	CreatedAt        time.Time              `json:"created_at"`
 	UpdatedAt        time.Time              `json:"updated_at"`
 	TrialEndsAt      time.Time              `json:"trial_ends_at,omitzero"`
@@ -164,7 +167,7 @@ func (t *Tenants) viewOf(of *tenancy.Tenant) tenantView {
 		Status: of.Status, SuspendedReason: of.SuspendedReason, BillingEmail: of.BillingEmail, StripeCustomerID: of.StripeCustomerID,
 		Budgets: of.Budgets, Quotas: t.Registry.Quotas(of), QuotaOverrides: of.QuotaOverrides, Isolation: of.Isolation,
 		CreatedAt: of.CreatedAt, UpdatedAt: of.UpdatedAt, DeletedAt: of.DeletedAt, EraseAt: of.EraseAt, ErasedAt: of.ErasedAt,
-		Certificate: of.Certificate, Revision: of.Revision}
+		Certificate: of.Certificate, Revision: of.Revision, DashboardURL: t.PublicURL + "/t/" + of.Slug}
 	if of.Status == tenancy.StatusTrial {
 		v.TrialEndsAt = of.TrialEndsAt
 	}

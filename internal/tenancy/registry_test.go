@@ -27,7 +27,13 @@ var someone = Actor{ID: "key:test", IP: "203.0.113.42"}
 // start runs a registry until the test ends.
 func start(t *testing.T, log Log) *Registry {
 	t.Helper()
-	r := New(Config{Logger: zerolog.New(zerolog.NewTestWriter(t))}, log)
+	return startAt(t, log, nil)
+}
+
+// startAt is start with a clock.
+func startAt(t *testing.T, log Log, now func() time.Time) *Registry {
+	t.Helper()
+	r := New(Config{Now: now, Logger: zerolog.New(zerolog.NewTestWriter(t))}, log)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()

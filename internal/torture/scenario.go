@@ -290,8 +290,9 @@ func (r *Round) end() (Figures, error) {
 
 // A Runner runs rounds until its time is over.
 type Runner struct {
-	// For is how long; a round that has begun is finished. Rounds, if not 0, is how
-	// many, whatever the time.
+	// For is how long; a round that has begun is finished, and every scenario has one,
+	// so that a slow machine leaves nothing out. Rounds, if not 0, is how many,
+	// whatever the time.
 	For    time.Duration
 	Rounds int
 	Seed   uint64
@@ -332,10 +333,11 @@ func (run *Runner) Run(ctx context.Context) error {
 		}
 	}
 	for n := 0; ctx.Err() == nil; n++ {
-		if run.Rounds > 0 && n >= run.Rounds || run.Rounds == 0 && n > 0 && time.Since(began) >= run.For {
+		if run.Rounds > 0 && n >= run.Rounds {
 			return nil
 		}
-		s := run.choose(n, done)
+		over := run.Rounds == 0 && time.Since(began) >= run.For
+		s := run.choose(n, done, over)
 		if s == nil {
 			return nil // all that is left has run
 		}
@@ -346,8 +348,8 @@ func (run *Runner) Run(ctx context.Context) error {
 }
 
 // choose returns the scenario of a turn: every one in the order of the list, as
-// often as its weight, and again.
-func (run *Runner) choose(n int, done map[string]bool) *Scenario {
+// often as its weight, and again, unless the time is over. Nil is that all have run.
+func (run *Runner) choose(n int, done map[string]bool, over bool) *Scenario {
 	var turns []*Scenario
 	for most := 1; ; most++ {
 		added := false
@@ -362,7 +364,7 @@ func (run *Runner) choose(n int, done map[string]bool) *Scenario {
 		}
 	}
 	for i := range turns {
-		if s := turns[(n+i)%len(turns)]; !s.Once || !done[s.Name] {
+		if s := turns[(n+i)%len(turns)]; !done[s.Name] || !s.Once && !over {
 			return s
 		}
 	}
