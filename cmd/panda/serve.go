@@ -20,6 +20,7 @@ import (
 	"github.com/agentik-os/panda/internal/eventlog"
 	"github.com/agentik-os/panda/internal/httpapi"
 	"github.com/agentik-os/panda/internal/invariant"
+	"github.com/agentik-os/panda/internal/placement"
 	"github.com/agentik-os/panda/internal/pricelist"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/internal/warehouse"
@@ -64,6 +65,7 @@ type pipeline struct {
 	lag      *lagMonitor
 
 	db     *warehouse.DB
+	places *placement.Map
 	store  *ingest.Tables
 	live   *aggregate.Live
 	reader *aggregate.Reader
@@ -82,6 +84,10 @@ type pipeline struct {
 	mended  chan struct{} // a repair left nothing to find; holds one
 	// repairing is held by a repair: one at a time.
 	repairing sync.Mutex
+	// writing is the writer that runs, nil while none does.
+	writing atomic.Pointer[ingest.Writer]
+	// restoring is read-held while a range is restored, and held by a move in its pause.
+	restoring sync.RWMutex
 	// mendedAlone is when a repair was last made that nobody asked for; of count.
 	mendedAlone time.Time
 	// verified is up to where the ledger was held against everything in this process.
@@ -174,7 +180,7 @@ func (p *pipeline) openLog(ctx context.Context) (err error) {
 		return err
 	}
 	p.lag = newLagMonitor(p.cfg.LagMax)
-	p.registry = tenancy.New(tenancy.Config{Logger: p.logger.With().Str("part", "tenancy").Logger()}, p.log)
+	p.registry = tenancy.New(tenancy.Config{DatabaseOf: p.cfg.newDatabases(), Logger: p.logger.With().Str("part", "tenancy").Logger()}, p.log)
 	p.keys = auth.New(auth.Config{Registry: p.registry, Logger: p.logger})
 	keys.Store(p.keys)
 	p.prices = pricelist.New(p.log, []uint32{shard})
