@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/agentik-os/panda/ingest"
+	"github.com/agentik-os/panda/internal/httpapi"
 	"github.com/agentik-os/panda/internal/isolation"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/internal/warehouse"
@@ -80,6 +81,14 @@ func (p *pipeline) move(ctx context.Context, by tenancy.Actor, tenant string, to
 		return isolation.Result{}, err
 	}
 	return p.mover(by).Move(ctx, tenant, to, progress)
+}
+
+// moveFor is move as the API has it.
+func (p *pipeline) moveFor(ctx context.Context, by tenancy.Actor, tenant string, to tenancy.Isolation, step httpapi.Step) (httpapi.Moved, error) {
+	r, err := p.move(ctx, by, tenant, to, isolation.Progress(step))
+	return httpapi.Moved{
+		TenantID: tenant, From: r.From, To: r.To, Rows: r.Rows, Windows: r.Windows, Position: r.Position, PausedMS: r.Paused.Milliseconds(),
+	}, err
 }
 
 // pauseCounting stops repairs, passes and commits, in this order, so that commits are

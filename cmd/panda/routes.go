@@ -2,24 +2,29 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/agentik-os/panda/ingest"
 	"github.com/agentik-os/panda/internal/api"
+	"github.com/agentik-os/panda/internal/auth"
 	"github.com/agentik-os/panda/internal/httpapi"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/rollup"
 	"github.com/agentik-os/panda/schemas"
 )
 
-// routes fills the route table.
-func (p *pipeline) routes(usage usageLog) {
-	cursorKey := sha256.Sum256(append([]byte("cursors\x00"), p.signing...))
-	cursors := httpapi.Cursors{Key: cursorKey[:]}
+// routes fills the route table. Work that outlives a request ends with running.
+func (p *pipeline) routes(running context.Context, usage usageLog) {
+	cursors := httpapi.Cursors{Key: p.keyFor("cursors")}
 	p.gateway.Routes(p.server)
-	(&httpapi.Tenants{Registry: p.registry, Cursors: cursors}).Register(p.server)
+	invitations := auth.Invitations{Key: p.keyFor("invitations")}
+	(&httpapi.Tenants{
+		Registry: p.registry, Cursors: cursors, PublicURL: p.publicURL(),
+		NewToken: invitations.NewToken, ReadToken: invitations.ReadToken, Identify: p.identify(),
+		OpenSignup: p.cfg.Signup == signupOpen, Authenticate: p.keys.Authenticate, Spent: p.spent,
+	}).Register(p.server)
 	(&api.API{
 		Stages:   p.stages,
 		Registry: p.registry,
@@ -37,6 +42,17 @@ func (p *pipeline) routes(usage usageLog) {
 		},
 		Cursors: cursors,
 	}).Register(p.server)
+	operations := &httpapi.Operations{Base: running}
+	operations.Register(p.server)
+	(&httpapi.Moves{Registry: p.registry, Operations: operations, Move: p.moveFor}).Register(p.server)
+}
+
+// publicURL is where people reach this installation.
+func (p *pipeline) publicURL() string {
+	if p.cfg.PublicURL != "" {
+		return strings.TrimSuffix(p.cfg.PublicURL, "/")
+	}
+	return "http://" + p.cfg.Listen
 }
 
 // stages returns what the API asks, once it may be asked.

@@ -17,6 +17,7 @@ import (
 	"github.com/agentik-os/panda/aggregate"
 	"github.com/agentik-os/panda/ingest"
 	"github.com/agentik-os/panda/internal/auth"
+	"github.com/agentik-os/panda/internal/auth/oidc"
 	"github.com/agentik-os/panda/internal/eventlog"
 	"github.com/agentik-os/panda/internal/httpapi"
 	"github.com/agentik-os/panda/internal/invariant"
@@ -61,6 +62,7 @@ type pipeline struct {
 	gateway  *ingest.Gateway
 	server   *httpapi.Server
 	attempts *tenancy.Attempts
+	signIns  *oidc.Verifier // nil where people do not sign in
 	adminKey auth.Secret
 	lag      *lagMonitor
 
@@ -181,7 +183,14 @@ func (p *pipeline) openLog(ctx context.Context) (err error) {
 	}
 	p.lag = newLagMonitor(p.cfg.LagMax)
 	p.registry = tenancy.New(tenancy.Config{DatabaseOf: p.cfg.newDatabases(), Logger: p.logger.With().Str("part", "tenancy").Logger()}, p.log)
-	p.keys = auth.New(auth.Config{Registry: p.registry, Logger: p.logger})
+	authentication := auth.Config{Registry: p.registry, Members: p.registry, PlatformAdmins: p.admins(), Logger: p.logger}
+	if p.signIns, err = p.tokens(); err != nil {
+		return err
+	}
+	if p.signIns != nil {
+		authentication.Tokens = p.signIns
+	}
+	p.keys = auth.New(authentication)
 	keys.Store(p.keys)
 	p.prices = pricelist.New(p.log, []uint32{shard})
 	return nil
@@ -233,13 +242,16 @@ func (p *pipeline) openDoors(ctx, running context.Context) (err error) {
 	p.server.AddCheck("tenants", p.registry.Check)
 	p.server.AddCheck("warehouse", func(ctx context.Context) error { return p.ready() })
 	p.server.AddCheck("counting", func(ctx context.Context) error { return p.counting() })
-	p.routes(usage)
+	p.routes(running, usage)
 	if err := p.server.Listen(); err != nil {
 		return err
 	}
 	p.group.Go(func() error { return p.server.Run(running) })
 	p.group.Go(func() error { return p.lag.run(running, p.log) })
 	p.group.Go(func() error { return p.attempts.Run(running) })
+	if p.signIns != nil {
+		p.group.Go(func() error { return p.signIns.Run(running) })
+	}
 	return p.writeRunFile()
 }
 

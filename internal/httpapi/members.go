@@ -433,9 +433,8 @@ func rowDetail(err error) string {
 }
 
 // readPeople reads name, e-mail address and role of people, a line each. A first line
-// with these words says in which order they come; without one, the address is what has
-// an @ in it, the role comes last, and the name is the third. A line that is broken is
-// reported and the others are read.
+// with these words says in which order they come. Of name and address, the one with an
+// @ in it is the address. A line that is broken is reported and the others are read.
 func readPeople(body io.Reader) (people []tenancy.NewMember, report []rowReport, err error) {
 	rows := csv.NewReader(body)
 	rows.FieldsPerRecord, rows.TrimLeadingSpace, rows.Comment, rows.LazyQuotes = -1, true, '#', true
@@ -487,15 +486,16 @@ func personOf(fields []string, order map[string]int) (n tenancy.NewMember, detai
 	}
 	if order == nil {
 		order = map[string]int{"name": 0, "email": 1, "role": 2}
-		if strings.Contains(fields[0], "@") && !strings.Contains(fields[1], "@") {
-			order["name"], order["email"] = 1, 0
-		}
 	}
 	field := func(name string) string {
-		if at, ok := order[name]; ok && at < len(fields) {
+		if at, ok := order[name]; ok {
 			return strings.TrimSpace(fields[at])
 		}
 		return ""
+	}
+	// The guide itself heads a list with name,email and goes on with the address.
+	if !strings.Contains(field("email"), "@") && strings.Contains(field("name"), "@") {
+		order = map[string]int{"name": order["email"], "email": order["name"], "role": order["role"]}
 	}
 	return tenancy.NewMember{Email: strings.ToLower(field("email")), Name: field("name"), Role: tenancy.Role(strings.ToLower(field("role")))}, ""
 }

@@ -49,7 +49,9 @@ func newAPI(t *testing.T) *api {
 	s := newServer(t, func(c *Config) {
 		c.Authenticate = auth.New(auth.Config{Registry: r, RemoteIP: RemoteIP, FailuresMax: 1000}).Authenticate
 	})
-	(&Tenants{Registry: r, Cursors: Cursors{Key: bytes.Repeat([]byte{7}, 32)}}).Register(s)
+	invitations := auth.Invitations{Key: bytes.Repeat([]byte{8}, 32)}
+	(&Tenants{Registry: r, Cursors: Cursors{Key: bytes.Repeat([]byte{7}, 32)}, Authenticate: s.cfg.Authenticate,
+		NewToken: invitations.NewToken, ReadToken: invitations.ReadToken}).Register(s)
 	return &api{t: t, h: s.Handler(), registry: r, platform: secret.Reveal()}
 }
 
