@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/agentik-os/panda/aggregate"
 	"github.com/agentik-os/panda/internal/failpoint"
 	"github.com/agentik-os/panda/internal/isolation"
 	"github.com/agentik-os/panda/internal/tenancy"
+	"github.com/agentik-os/panda/rollup"
 	"github.com/agentik-os/panda/schemas"
 )
 
@@ -99,7 +101,7 @@ var errCrash = errors.New("crash")
 func crashes(f func()) (crashed bool) {
 	defer func() {
 		if r := recover(); r != nil {
-			if r != errCrash { //nolint:errorlint // what was thrown, itself
+			if r != errCrash {
 				panic(r)
 			}
 			crashed = true
@@ -210,6 +212,73 @@ func TestMoveRefusesWhatDiffers(t *testing.T) {
 	w.check()
 	if _, err := isolation.New(w.config(), w.db).Move(t.Context(), mover, tenancy.IsolatedDatabase, nil); err != nil {
 		t.Fatalf("and again: %v", err)
+	}
+	w.check()
+}
+
+// TestMoveWaitsForReaders: who took a view before the change reads the old place to the
+// end.
+func TestMoveWaitsForReaders(t *testing.T) {
+	w := newWorld(t)
+	w.commit(200)
+	w.pass()
+	view, err := w.places.View(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := w.stored(view.Database(mover), mover)
+	var left atomic.Bool
+	var reader sync.WaitGroup
+	_, err = isolation.New(w.config(), w.db).Move(t.Context(), mover, tenancy.IsolatedDatabase, func(step string, _, _ uint64) {
+		switch step {
+		case isolation.StepPlaced:
+			reader.Go(func() {
+				if now := w.stored(view.Database(mover), mover); now != before {
+					t.Errorf("%d rows and windows before the change, %d after it", before, now)
+				}
+				left.Store(true)
+				view.Close()
+			})
+		case isolation.StepCompare:
+			if !left.Load() {
+				t.Error("the old place is about to be emptied while somebody reads it")
+			}
+		}
+	})
+	reader.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestRepairInTheTenantsPlace: what is missing in a tenant's own database is found and
+// comes back there.
+func TestRepairInTheTenantsPlace(t *testing.T) {
+	w := newWorld(t)
+	w.commit(100)
+	w.pass()
+	if _, err := isolation.New(w.config(), w.db).Move(t.Context(), mover, tenancy.IsolatedDatabase, nil); err != nil {
+		t.Fatal(err)
+	}
+	own := isolation.DatabaseOf(w.db.Database(), mover)
+	rows, _, err := w.reader.Recent(t.Context(), mover, 500, "")
+	if err != nil || len(rows) != 100 {
+		t.Fatalf("%d events: %v", len(rows), err)
+	}
+	if err := w.db.Exec(t.Context(), "ALTER TABLE "+own+".usage_raw DELETE WHERE tenant = '"+mover+"'"); err != nil {
+		t.Fatal(err)
+	}
+	repairer := rollup.NewRepairer(rollup.RepairConfig{
+		Restore: func(ctx context.Context, _ uint64) (int, error) {
+			return len(rows), w.tables.WriteRows(ctx, rows)
+		},
+	}, rollup.NewVerifier(rollup.VerifyConfig{Places: w.places}, w.db), w.worker)
+	done, err := repairer.Repair(t.Context(), rollup.VerifyOptions{}, false, nil)
+	if err != nil || !done.Report.OK() || len(done.Done) == 0 {
+		t.Errorf("repair did %v: %v", done.Done, err)
+	}
+	if n := w.stored(w.db.Database(), mover); n != 0 {
+		t.Errorf("%d rows came back in the shared database", n)
 	}
 	w.check()
 }
