@@ -37,7 +37,7 @@ func newHouse(t *testing.T, log tenancy.Log) *house {
 
 func (h *house) verifier(t *testing.T, more ...oidc.Issuer) *oidc.Verifier {
 	t.Helper()
-	v, err := oidc.New(oidc.Config{Transport: h.Transport, Issuers: append([]oidc.Issuer{
+	v, err := oidc.New(oidc.Config{Transport: h.Transport, FetchTimeout: time.Minute, Issuers: append([]oidc.Issuer{
 		{URL: h.URL, Audiences: []string{oidctest.ClientID}, AuthorizedParties: []string{oidctest.ClientID}}}, more...)})
 	if err != nil {
 		t.Fatal(err)
@@ -221,6 +221,27 @@ func TestWhoIsNoMember(t *testing.T) {
 		// They have proven who they are, which is no attempt at guessing.
 		if row.code != "" && !errors.Is(err, ErrForbidden) {
 			t.Errorf("%s: %v is no 403", name, err)
+		}
+	}
+}
+
+// found is whoever is asked for.
+type found tenancy.Member
+
+func (f found) MemberOf(_, _, _, _ string) (tenancy.Member, bool) { return tenancy.Member(f), true }
+
+// A member of no tenant must not become the platform, whoever keeps the members.
+func TestNoTenantIsNotThePlatform(t *testing.T) {
+	h := newHouse(t, eventlogtest.Open(t))
+	header := h.signIn(t, "ada", "org_acme")
+	for name, m := range map[string]found{
+		"no tenant":    {ID: "mem_a", Role: tenancy.RoleOwner},
+		"unknown role": {ID: "mem_a", TenantID: h.acme.ID, Role: "root"},
+		"no role":      {ID: "mem_a", TenantID: h.acme.ID},
+	} {
+		h.config.Members = m
+		if scope, err := New(h.config).Authenticate(request("/", header)); codeOf(t, err) != CodeNotAMember || scope != (tenancy.Scope{}) {
+			t.Errorf("%s: %+v, %v", name, scope, err)
 		}
 	}
 }

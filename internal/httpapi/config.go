@@ -45,8 +45,8 @@ type Config struct {
 	// IdleMax is how long a connection without a request is kept. Default 2
 	// minutes, above the minute that many load balancers use.
 	IdleMax time.Duration
-	// HeaderBytesMax bounds request line and headers. Default 16 KiB: a key and an
-	// idempotency key are 400 bytes.
+	// HeaderBytesMax bounds request line and headers. Default 16 KiB: a person's
+	// token is at most 8 KiB, a key and an idempotency key are 400 bytes.
 	HeaderBytesMax int
 	// ConnectionsMax bounds open connections; further ones wait in the kernel's
 	// queue. Default 10,000, about 200 MB of buffers at worst.

@@ -27,8 +27,7 @@ type PandaConfig struct {
 	Binary string
 	// Data is the directory of state. It outlives the processes.
 	Data string
-	// Dir is where the log of the process and the log of its failpoints are kept,
-	// and what it leaves in a temporary directory.
+	// Dir is where the log of the process and the log of its failpoints are kept.
 	Dir string
 	// Name tells the files of several pandas in one Dir apart. Default "panda".
 	Name string
@@ -49,6 +48,9 @@ type PandaConfig struct {
 type Panda struct {
 	cfg   PandaConfig
 	token string // of the engine's reading door
+	// tmp is for what processes put into a temporary directory. Its path is short,
+	// however deep Dir lies: the path of a socket has 100 bytes at most.
+	tmp string
 
 	// HTTP, NATS and Engine are addresses, host:port, the same for every process.
 	HTTP, NATS, Engine string
@@ -80,6 +82,10 @@ func NewPanda(cfg PandaConfig) (*Panda, error) {
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make directory of panda: %w", err)
+	}
+	var err error
+	if p.tmp, err = os.MkdirTemp("", "pt"); err != nil {
+		return nil, fmt.Errorf("make temporary directory of panda: %w", err)
 	}
 	return p, nil
 }
@@ -157,7 +163,7 @@ func (p *Panda) Launch() error {
 	}
 	line := append(append(append([]string{}, p.cfg.Prefix...), p.cfg.Binary), append(args, p.cfg.Flags...)...)
 	cmd := exec.Command(line[0], line[1:]...)
-	cmd.Env = append(os.Environ(), "TMPDIR="+p.cfg.Dir, "PANDA_FAILPOINT="+p.points, "PANDA_FAILPOINT_LOG="+p.HitLog())
+	cmd.Env = append(os.Environ(), "TMPDIR="+p.tmp, "PANDA_FAILPOINT="+p.points, "PANDA_FAILPOINT_LOG="+p.HitLog())
 	cmd.Env = append(cmd.Env, p.cfg.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	// A group of its own: a signal at the terminal is for the run to handle, and the
@@ -379,13 +385,13 @@ func (p *Panda) Close() error {
 	cmd := p.cmd
 	p.mu.Unlock()
 	if cmd == nil {
-		return nil
+		return os.RemoveAll(p.tmp)
 	}
 	// The group holds the engine too; it is gone when this process is, but not
 	// if it is stopped.
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	<-p.Exited()
-	return nil
+	return os.RemoveAll(p.tmp)
 }
 
 // LastWords returns the end of what the processes said.

@@ -81,10 +81,10 @@ const (
 // somebody is, to us and at this moment.
 func (c *Config) identity(issuer *Issuer, payload []byte) (Identity, error) {
 	var said claims
-	if !utf8.Valid(payload) || json.Unmarshal(payload, &said) != nil {
+	if json.Unmarshal(payload, &said) != nil {
 		return Identity{}, malformed("a claim of the token has the wrong type, or is there twice")
 	}
-	if said.Issuer != issuer.URL {
+	if said.Issuer != issuer.URL { // it has chosen the keys; now it is signed
 		return Identity{}, errIssuer()
 	}
 	expires, err := c.checkTimes(&said)

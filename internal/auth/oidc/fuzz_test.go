@@ -1,6 +1,10 @@
 package oidc
 
 import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
 	"strings"
 	"testing"
 	"time"
@@ -12,19 +16,26 @@ import (
 
 // Whatever text comes, it is refused unless it is, but for the signature, exactly a
 // text that a published key has signed.
+//
+// The keys and the time are always the same, because the processes that try texts
+// must accept what the process that made them has signed.
 func FuzzVerify(f *testing.F) {
+	seed := bytes.Repeat([]byte{7}, 32)
+	curve, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), seed)
+	if err != nil {
+		f.Fatal(err)
+	}
+	ed := &oidctest.Key{ID: "ed", Algorithm: jose.EdDSA, Private: ed25519.NewKeyFromSeed(seed)}
+	es := &oidctest.Key{ID: "es", Algorithm: jose.ES256, Private: curve}
 	p := oidctest.InProcess(f)
-	rs, es, ed := p.Signing(), oidctest.NewKey(f, jose.ES256), oidctest.NewKey(f, jose.EdDSA)
-	p.Rotate(rs, es, ed)
-	a := arena{Provider: p, key: rs, attacker: oidctest.NewKey(f, jose.RS256)}
+	p.Rotate(ed, es)
+	a := arena{Provider: p, key: ed, attacker: oidctest.NewKey(f, jose.RS256), now: time.Unix(1_800_000_000, 0)}
 	cfg := configOf(p)
-	v := newVerifier(f, cfg)
-	a.now = v.cfg.Now()
 	cfg.Now = func() time.Time { return a.now }
-	v = newVerifier(f, cfg)
+	v := newVerifier(f, cfg)
 	input := func(token string) string { return token[:max(0, strings.LastIndexByte(token, '.'))] }
 	signed := map[string]bool{}
-	for _, k := range []*oidctest.Key{rs, es, ed} {
+	for _, k := range []*oidctest.Key{ed, es} {
 		token := k.Sign(f, k.Header(), valid(p, a.now))
 		signed[input(token)] = true
 		f.Add(token)

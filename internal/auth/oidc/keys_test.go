@@ -9,6 +9,7 @@ import (
 	"crypto/rsa"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -96,6 +97,7 @@ func TestBrokenEndpoint(t *testing.T) {
 		"symmetric keys":              onKeys(answer(200, setOf(t, jose.JSONWebKey{Key: []byte("secret"), KeyID: a.attacker.ID, Algorithm: "HS256"}))),
 		"keys for encryption":         onKeys(answer(200, setOf(t, jose.JSONWebKey{Key: a.attacker.Private.Public(), KeyID: a.attacker.ID, Use: "enc"}))),
 		"huge keys":                   onKeys(answer(200, strings.Repeat(" ", 300<<10)+attackerSet)),
+		"huge after the keys":         onKeys(answer(200, attackerSet+strings.Repeat(" ", 300<<10))),
 		"more keys than anybody has":  onKeys(answer(200, setOf(t, slicesOf(published(a.attacker), 101)...))),
 		"huge discovery document":     answer(200, strings.Repeat(" ", 300<<10)+"{}"),
 		"sent elsewhere":              onKeys(http.RedirectHandler(elsewhere.JWKSURL(), http.StatusFound)),
@@ -111,22 +113,27 @@ func TestBrokenEndpoint(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			clock := &steps{now: a.now}
 			cfg := configOf(a.Provider)
-			cfg.Now, cfg.FetchTimeout = clock.Now, 2*time.Second
-			if name == "never answers" {
-				cfg.FetchTimeout = 20 * time.Millisecond
-			}
+			cfg.Now = clock.Now
 			v := newVerifier(t, cfg)
-			a.StandInFront(broken)
+			patience := v.cfg.FetchTimeout
+			breakIt := func() {
+				a.StandInFront(broken)
+				if name == "never answers" {
+					v.cfg.FetchTimeout = 20 * time.Millisecond // nobody reads at the moment
+				}
+			}
+			breakIt()
 			defer a.StandInFront(nil)
 			if _, err := v.Verify(t.Context(), good()); codeOf(t, err) != "unavailable" {
 				t.Errorf("before any key is known: %v", err)
 			}
 			a.StandInFront(nil)
+			v.cfg.FetchTimeout = patience
 			clock.add(v.cfg.RetryEvery)
 			if _, err := v.Verify(t.Context(), good()); err != nil {
 				t.Fatalf("when it is well: %v", err)
 			}
-			a.StandInFront(broken)
+			breakIt()
 			clock.add(v.cfg.RetryEvery)
 			forged := a.attacker.Sign(t, a.attacker.Header(), valid(a.Provider, a.now))
 			if _, err := v.Verify(t.Context(), forged); codeOf(t, err) != CodeKey {
@@ -144,6 +151,43 @@ func TestBrokenEndpoint(t *testing.T) {
 	}
 	if elsewhere.KeysRead() != 0 {
 		t.Error("a redirect was followed")
+	}
+}
+
+// everywhere answers for every host: discovery documents that name jwks, and keys.
+type everywhere struct{ issuer, jwks, keys string }
+
+func (e everywhere) RoundTrip(r *http.Request) (*http.Response, error) {
+	w := httptest.NewRecorder()
+	if strings.HasSuffix(r.URL.Path, "/.well-known/openid-configuration") {
+		answer(200, `{"issuer":"`+e.issuer+`","jwks_uri":"`+e.jwks+`"}`).ServeHTTP(w, r)
+	} else {
+		answer(200, e.keys).ServeHTTP(w, r)
+	}
+	return w.Result(), nil
+}
+
+// Keys are read over TLS, or from this machine for an issuer that is there too,
+// whatever the discovery document says.
+func TestWhereKeysMayBe(t *testing.T) {
+	k := oidctest.NewKey(t, jose.ES256)
+	for _, row := range []struct{ issuer, jwks, code string }{
+		{"https://login.example", "https://keys.example/keys", ""},
+		{"http://127.0.0.1:1/realm", "http://localhost:2/keys", ""},
+		{"http://127.0.0.1:1", "https://keys.example/keys", ""},
+		{"https://login.example", "http://login.example/keys", "unavailable"},
+		{"https://login.example", "http://127.0.0.1/keys", "unavailable"},
+		{"https://login.example", "ftp://login.example/keys", "unavailable"},
+		{"https://login.example", "https://user:password@login.example/keys", "unavailable"},
+		{"https://login.example", "/keys", "unavailable"},
+		{"http://127.0.0.1:1", "http://192.0.2.1/keys", "unavailable"},
+	} {
+		v := newVerifier(t, Config{Transport: everywhere{row.issuer, row.jwks, setOf(t, published(k))},
+			Issuers: []Issuer{{URL: row.issuer, Audiences: []string{oidctest.ClientID}}}})
+		claims := with(valid(&oidctest.Provider{URL: row.issuer}, time.Now()), "azp", nil)
+		if _, err := v.Verify(t.Context(), k.Sign(t, k.Header(), claims)); codeOf(t, err) != row.code {
+			t.Errorf("%s with keys at %s: %v, want %q", row.issuer, row.jwks, err, row.code)
+		}
 	}
 }
 

@@ -23,7 +23,8 @@ var ada = oidctest.User{Subject: "user_ada", Email: "ada@acme.example", EmailVer
 
 // configOf is the configuration for a provider; a test changes what it is about.
 func configOf(p *oidctest.Provider) Config {
-	return Config{Transport: p.Transport, Issuers: []Issuer{{URL: p.URL,
+	// A loaded machine takes its time, and no test here is about that.
+	return Config{Transport: p.Transport, FetchTimeout: time.Minute, Issuers: []Issuer{{URL: p.URL,
 		Audiences: []string{"https://api.panda.example", oidctest.ClientID}, AuthorizedParties: []string{oidctest.ClientID}}}}
 }
 
