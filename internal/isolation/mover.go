@@ -45,8 +45,10 @@ type Config struct {
 	// Grace is how long after the change old rows are kept for readers of other nodes,
 	// which may not have heard of it. 0 where there are none.
 	Grace time.Duration
-	// ChunkRows is how many rows one statement copies, 50,000: about a second, for which
-	// the writer may have to wait when it wants to insert into the same table.
+	// ChunkRows is how many rows one statement copies, 100,000: a second or two, for
+	// which the writer may have to wait when it wants to insert into the same table. A
+	// smaller number reads more: events that came in another order than they happened
+	// lie scattered, and each chunk looks at all of them.
 	ChunkRows uint32
 	// TailRows is how many rows may be left to copy in the pause, 5,000.
 	TailRows uint64
@@ -63,7 +65,7 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	orDefault(&c.ChunkRows, 50_000)
+	orDefault(&c.ChunkRows, 100_000)
 	orDefault(&c.TailRows, 5_000)
 	orDefault(&c.RoundsMax, 20)
 	orDefault(&c.PauseMax, time.Minute)
