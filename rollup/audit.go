@@ -97,7 +97,12 @@ func (a *Auditor) moveTo(position uint64) {
 func (a *Auditor) Tail(ctx context.Context) error {
 	v := a.repairer.verifier
 	var before uint64
-	rows, err := v.db.Query(ctx, statement("tail"), warehouse.Param{Name: "shard", Value: v.cfg.Shard},
+	view, err := v.cfg.Places.View(ctx)
+	if err != nil {
+		return fmt.Errorf("find the end of the ledger: %w", err)
+	}
+	defer view.Close()
+	rows, err := v.db.Query(ctx, statement("tail"), warehouse.Param{Name: "databases", Value: databasesOf(view)}, warehouse.Param{Name: "shard", Value: v.cfg.Shard},
 		warehouse.Param{Name: "ranges", Value: a.cfg.TailRanges})
 	if err != nil {
 		return fmt.Errorf("find the end of the ledger: %w", err)

@@ -18,7 +18,7 @@ import (
 
 // newEraser returns who erases tenants and users for ever.
 func (p *pipeline) newEraser() *erasure.Eraser {
-	return erasure.New(p.erasureConfig(), p.log, p.db, p.places)
+	return erasure.New(p.erasureConfig(), p.log, p.db, p.gone)
 }
 
 func (p *pipeline) erasureConfig() erasure.Config {
@@ -32,6 +32,7 @@ func (p *pipeline) erasureConfig() erasure.Config {
 		Hold:     jobLease{p.log}.Hold,
 		Halted:   p.monitor.Halted,
 		Rebuild:  p.live.Rebuild,
+		Drop:     p.dropDatabase,
 		Logger:   p.logger.With().Str("part", "erasure").Logger(),
 	}
 }
@@ -67,6 +68,11 @@ func (r erasureRegistry) Closed(tenant string) error {
 		return fmt.Errorf("tenant %s is %s, and only a deleted one can be erased; delete it first: %w", tenant, t.Status, schemas.ErrConflict)
 	}
 	return nil
+}
+
+func (r erasureRegistry) Database(tenant string) string {
+	t, _ := r.registry.ByID(tenant)
+	return t.Database
 }
 
 func (r erasureRegistry) Subjects(tenant string) []string {
@@ -117,13 +123,24 @@ func (r erasureRegistry) certificates(ctx context.Context, tenant string) (found
 // newExporter returns who writes all that is held about a tenant.
 func (p *pipeline) newExporter() *export.Exporter {
 	return export.New(export.Config{
-		Shard: shard, Registry: p.registry, DB: p.exportDB,
+		Shard: shard, Registry: p.registry, DB: p.db, Database: p.databaseOf,
 	})
 }
 
-func (p *pipeline) exportDB(context.Context, string) (export.DB, error) {
-	if err := p.ready(); err != nil {
-		return nil, err
+// databaseOf returns where a tenant's rows lie, and stay until release is called.
+func (p *pipeline) databaseOf(ctx context.Context, tenant string) (string, func(), error) {
+	view, err := p.places.View(ctx)
+	if err != nil {
+		return "", nil, err
 	}
-	return p.db, nil
+	return view.Database(tenant), view.Close, nil
+}
+
+// dropDatabase removes the database of a tenant that is erased, once nobody reads it.
+func (p *pipeline) dropDatabase(ctx context.Context, database string) error {
+	if err := p.places.Drain(ctx); err != nil {
+		return err
+	}
+	p.places.Forget(database)
+	return p.db.DropDatabase(ctx, database)
 }

@@ -35,12 +35,13 @@ type erasing struct {
 	// secrets are words that only the tenant's data has, and users' those of one user.
 	secrets, userSecrets map[string]string
 	acme, globex         tenancy.Tenant
+	isolated             bool // acme has a database of its own
 }
 
-func startErasing(t *testing.T) *erasing {
+func startErasing(t *testing.T, isolated bool) *erasing {
 	t.Helper()
 
-	e := &erasing{t: t, dir: filepath.Join(t.TempDir(), "data"), secrets: map[string]string{}, userSecrets: map[string]string{}}
+	e := &erasing{t: t, dir: filepath.Join(t.TempDir(), "data"), isolated: isolated, secrets: map[string]string{}, userSecrets: map[string]string{}}
 	e.start()
 	t.Cleanup(func() { e.stop() })
 	return e
@@ -53,6 +54,9 @@ func (e *erasing) start() {
 	var err error
 	if cfg.program, err = exec.LookPath("panda"); err != nil { // this binary, under the name that makes it the program
 		e.t.Fatal(err)
+	}
+	if e.isolated {
+		cfg.Isolation = isolationHybrid
 	}
 	p, err := startPipeline(e.t.Context(), cfg, cfg.logger(e.t.Output()))
 	if err != nil {
@@ -98,7 +102,11 @@ func (e *erasing) fill() {
 	e.t.Helper()
 	ctx, by := e.t.Context(), tenancy.Actor{ID: "system:test"}
 	var err error
-	if e.acme, _, err = e.registry.CreateTenant(ctx, by, tenancy.NewTenant{Name: e.secret("name"), Slug: e.secret("slug"),
+	plan := tenancy.PlanPro
+	if e.isolated {
+		plan = tenancy.PlanEnterprise
+	}
+	if e.acme, _, err = e.registry.CreateTenant(ctx, by, tenancy.NewTenant{Name: e.secret("name"), Slug: e.secret("slug"), Plan: plan,
 		BillingEmail: e.secret("billing") + "@acme.example"}); err != nil {
 		e.t.Fatal(err)
 	}
@@ -172,13 +180,18 @@ func (e *erasing) await() {
 // figures are what is known of a tenant, from rows, windows and identities.
 func (e *erasing) figures(tenant string) string {
 	e.t.Helper()
+	database, release, err := e.databaseOf(e.t.Context(), tenant)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	defer release()
 	var rows, calls, tokens, windows, windowTokens, conflicts, quarantined string
-	err := e.db.QueryRow(e.t.Context(), `SELECT toString(count()), toString(sum(calls)), toString(sum(input_tokens + output_tokens)) || ' ' || toString(ifNull(sum(cost), 0)),
-		(SELECT toString(count()) FROM rollup FINAL WHERE tenant = {t:String}),
-		(SELECT toString(sum(tokens)) || ' ' || toString(sum(cost)) FROM rollup FINAL WHERE tenant = {t:String} AND grain = 'month'),
+	err = e.db.QueryRow(e.t.Context(), `SELECT toString(count()), toString(sum(calls)), toString(sum(input_tokens + output_tokens)) || ' ' || toString(ifNull(sum(cost), 0)),
+		(SELECT toString(count()) FROM {database:Identifier}.rollup FINAL WHERE tenant = {t:String}),
+		(SELECT toString(sum(tokens)) || ' ' || toString(sum(cost)) FROM {database:Identifier}.rollup FINAL WHERE tenant = {t:String} AND grain = 'month'),
 		(SELECT toString(count()) FROM conflicts FINAL WHERE tenant = {t:String}),
 		(SELECT toString(count()) FROM quarantine FINAL WHERE tenant = {t:String})
-		FROM usage_raw FINAL WHERE tenant = {t:String}`, param("t", tenant)).Scan(&rows, &calls, &tokens, &windows, &windowTokens, &conflicts, &quarantined)
+		FROM {database:Identifier}.usage_raw FINAL WHERE tenant = {t:String}`, param("t", tenant), param("database", database)).Scan(&rows, &calls, &tokens, &windows, &windowTokens, &conflicts, &quarantined)
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -255,8 +268,16 @@ func (e *erasing) erase() erasure.Certificate {
 // An erased tenant is gone from every store and every file, nothing brings it back, and
 // everybody else's numbers are what they were, and provable as they were.
 func TestEraseTenant(t *testing.T) {
-	e := startErasing(t)
+	t.Run("shared database", func(t *testing.T) { eraseTenant(t, false) })
+	t.Run("database of its own", func(t *testing.T) { eraseTenant(t, true) })
+}
+
+func eraseTenant(t *testing.T, isolated bool) {
+	e := startErasing(t, isolated)
 	e.fill()
+	if (e.acme.Database != "") != isolated {
+		t.Fatalf("the tenant's database is %q", e.acme.Database)
+	}
 	e.agrees("before")
 	want, months := e.figures(e.globex.ID), e.figures(e.acme.ID)
 	before := e.found(e.secrets)
@@ -337,7 +358,7 @@ func TestEraseTenant(t *testing.T) {
 // An erased user's names are gone from every store and every file, the sums are what
 // they were, and what cannot be judged again any more is said and is no fault.
 func TestEraseUser(t *testing.T) {
-	e := startErasing(t)
+	e := startErasing(t, true)
 	e.fill()
 	user := e.secret("user") + "-1"
 	own := map[string]string{"user": user, "session": "sess-" + rand.Text(), "run": "run-" + rand.Text(), "tag": "tag-" + rand.Text()}
@@ -404,7 +425,7 @@ func TestEraseOutlivesKills(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "failpoint", "-o", program, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	e := startErasing(t)
+	e := startErasing(t, false)
 	e.fill()
 	want := e.figures(e.globex.ID)
 	// It was deleted long ago, so the job that erases finds it due.

@@ -293,6 +293,8 @@ func explain(t *testing.T, db *warehouse.DB, text string) error {
 			value = []string{}
 		case strings.HasPrefix(m[2], "Array("):
 			value = []uint64{}
+		case m[2] == "Identifier":
+			value = db.Database()
 		case strings.HasPrefix(m[2], "Enum"), m[1] == "grain":
 			value = "hour"
 		}

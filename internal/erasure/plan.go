@@ -109,6 +109,7 @@ func (e *Eraser) planTenant(ctx context.Context, st *state, after uint64) ([]ent
 		return nil, nil, err
 	}
 	params := []warehouse.Param{{Name: "tenant", Value: st.Tenant}, {Name: "after", Value: after}, {Name: "upto", Value: st.Position}}
+	content := append(params[:len(params):len(params)], e.in(st))
 	err = e.query(ctx, "rows", func(rows *warehouse.Rows) error {
 		var seq uint64
 		var s entry
@@ -128,7 +129,7 @@ func (e *Eraser) planTenant(ctx context.Context, st *state, after uint64) ([]ent
 		in.RowHash += s.RowHash
 		in.Keys = append(in.Keys, seq)
 		return nil
-	}, params...)
+	}, content...)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -156,7 +157,7 @@ func (e *Eraser) planTenant(ctx context.Context, st *state, after uint64) ([]ent
 		months = append(months, Month{})
 		m := &months[len(months)-1]
 		return rows.Scan(&m.Month, &m.Calls, &m.Tokens, &m.Cost)
-	}, params...)
+	}, content...)
 	return r.touched(), months, err
 }
 
@@ -206,7 +207,7 @@ func (e *Eraser) planUser(ctx context.Context, st *state, user string) ([]entry,
 		}
 		st.Erased["usage_raw"]++
 		return add(place)
-	}, append(params, warehouse.Param{Name: "user", Value: user})...)
+	}, append(params[:len(params):len(params)], warehouse.Param{Name: "user", Value: user}, e.in(st))...)
 	if err != nil {
 		return nil, err
 	}

@@ -143,24 +143,32 @@ func (e *Eraser) eraseTables(ctx context.Context, st *state) error {
 		return fmt.Sprintf("IN (SELECT arrayJoin(%s) FROM %s.erased WHERE erasure = '%s')", column, e.db.Database(), st.plan())
 	}
 	own := "tenant = '" + st.Tenant + "'"
+	databases, err := e.databases(ctx, st)
+	if err != nil {
+		return err
+	}
 	var steps [][2]string
 	if st.Whole {
 		until := fmt.Sprintf(" AND bitNot(rank) <= %d", st.Position)
 		upTo := fmt.Sprintf(" AND seq <= %d", st.Position)
 		steps = [][2]string{
 			{"usage_keys", "DELETE WHERE seq " + listed("keys")},
-			{"usage_raw", "DELETE WHERE " + own + until},
 			{"conflicts", "DELETE WHERE " + own + upTo},
 			{"quarantine", "DELETE WHERE " + own + upTo},
-			{"rollup", "DELETE WHERE " + own},
+		}
+		for _, database := range databases {
+			steps = append(steps, [2]string{database + ".usage_raw", "DELETE WHERE " + own + until},
+				[2]string{database + ".rollup", "DELETE WHERE " + own})
 		}
 	} else {
 		at := " AND bitShiftLeft(seq, 16) + idx " + listed("rows")
 		steps = [][2]string{
-			{"usage_raw", "UPDATE user = '', session = '', run = '', parent_run = '', tags = map(), error = '' WHERE " + own +
-				" AND bitShiftLeft(bitNot(rank), 16) + idx " + listed("rows")},
 			{"conflicts", "UPDATE body = '' WHERE " + own + at},
 			{"quarantine", "UPDATE body = '', pointer = '', detail = '' WHERE " + own + at},
+		}
+		for _, database := range databases {
+			steps = append(steps, [2]string{database + ".usage_raw", "UPDATE user = '', session = '', run = '', parent_run = '', tags = map(), error = '' WHERE " +
+				own + " AND bitShiftLeft(bitNot(rank), 16) + idx " + listed("rows")})
 		}
 	}
 	var touched []string
@@ -185,18 +193,55 @@ func (e *Eraser) eraseTables(ctx context.Context, st *state) error {
 	return nil
 }
 
+// in names the database of the tenant's content to a statement.
+func (e *Eraser) in(st *state) warehouse.Param {
+	database := st.Database
+	if database == "" {
+		database = e.db.Database()
+	}
+	return warehouse.Param{Name: "database", Value: database}
+}
+
+// databases are those that may hold content of the tenant: the one that all share,
+// where a move may have left something, and its own, if it is there.
+func (e *Eraser) databases(ctx context.Context, st *state) (found []string, err error) {
+	err = e.query(ctx, "databases", func(rows *warehouse.Rows) error {
+		found = append(found, "")
+		return rows.Scan(&found[len(found)-1])
+	}, warehouse.Param{Name: "databases", Value: []string{e.db.Database(), st.Database}})
+	for _, name := range found {
+		if !plainName.MatchString(name) {
+			return nil, fmt.Errorf("the database %q is none of ours: %w", name, schemas.ErrInvalid)
+		}
+	}
+	return found, err
+}
+
 // inTables counts what the tables hold of the tenant, whether it counts or not.
 func (e *Eraser) inTables(ctx context.Context, st *state) (left uint64, err error) {
 	err = e.query(ctx, "left", func(rows *warehouse.Rows) error {
-		var n [4]uint64
-		if err := rows.Scan(&n[0], &n[1], &n[2], &n[3]); err != nil {
-			return err
-		}
-		left = n[0] + n[1] + n[2] + n[3]
-		return nil
+		var conflicts, quarantined uint64
+		err := rows.Scan(&conflicts, &quarantined)
+		left += conflicts + quarantined
+		return err
 	}, warehouse.Param{Name: "tenant", Value: st.Tenant})
 	if err != nil {
 		return 0, err
+	}
+	databases, err := e.databases(ctx, st)
+	if err != nil {
+		return 0, err
+	}
+	for _, database := range databases {
+		err = e.query(ctx, "content_left", func(rows *warehouse.Rows) error {
+			var stored, windows uint64
+			err := rows.Scan(&stored, &windows)
+			left += stored + windows
+			return err
+		}, warehouse.Param{Name: "tenant", Value: st.Tenant}, warehouse.Param{Name: "database", Value: database})
+		if err != nil {
+			return 0, err
+		}
 	}
 	keys, err := e.keysLeft(ctx, st)
 	return left + keys, err

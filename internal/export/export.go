@@ -78,8 +78,10 @@ type Config struct {
 	// Shard is the ledger's shard.
 	Shard    uint32
 	Registry *tenancy.Registry
-	// DB returns the database with a tenant's rows. The ledger is in the one of "".
-	DB func(ctx context.Context, database string) (DB, error)
+	DB       DB
+	// Database returns the database of a tenant's rows, which stays its own until
+	// release is called. It is asked after the position of the log is read.
+	Database func(ctx context.Context, tenant string) (database string, release func(), err error)
 	// PageRows is how many rows one query returns, 20,000: a page takes well under the
 	// time that a query may take, however large the tenant is.
 	PageRows int

@@ -124,20 +124,19 @@ func (x *Exporter) write(ctx context.Context, scope tenancy.Scope, t *tenancy.Te
 	if err := x.writeRegistry(ctx, scope, t, d); err != nil {
 		return err
 	}
-	shared, err := x.cfg.DB(ctx, "")
-	if err != nil {
-		return err
-	}
-	err = query(ctx, shared, "position", func(rows *warehouse.Rows) error { return rows.Scan(&d.manifest.Position) },
+	db := x.cfg.DB
+	err := query(ctx, db, "position", func(rows *warehouse.Rows) error { return rows.Scan(&d.manifest.Position) },
 		warehouse.Param{Name: "shard", Value: x.cfg.Shard})
 	if err != nil {
 		return err
 	}
-	db, err := x.cfg.DB(ctx, t.Database)
+	database, release, err := x.cfg.Database(ctx, t.ID)
 	if err != nil {
 		return err
 	}
+	defer release()
 	asOf := []warehouse.Param{{Name: "tenant", Value: t.ID}, {Name: "position", Value: d.manifest.Position}}
+	content := append(asOf[:len(asOf):len(asOf)], warehouse.Param{Name: "database", Value: database})
 	if err := d.section("agents", false); err != nil {
 		return err
 	}
@@ -147,7 +146,7 @@ func (x *Exporter) write(ctx context.Context, scope tenancy.Scope, t *tenancy.Te
 			return err
 		}
 		return d.record(&a)
-	}, asOf...)
+	}, content...)
 	if err != nil {
 		return err
 	}
@@ -160,11 +159,11 @@ func (x *Exporter) write(ctx context.Context, scope tenancy.Scope, t *tenancy.Te
 			return err
 		}
 		return d.record(&c)
-	}, asOf...)
+	}, content...)
 	if err != nil {
 		return err
 	}
-	if err := x.writeMessages(ctx, db, asOf, d); err != nil {
+	if err := x.writeMessages(ctx, db, content, d); err != nil {
 		return err
 	}
 	return x.writeRejects(ctx, db, asOf, d)

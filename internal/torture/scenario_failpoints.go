@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,6 +94,9 @@ func (a *Arena) dieAt(ctx context.Context, i *failpoint.Info) error {
 	}
 	if i.Point == failpoint.ControlBeforeAppend || i.Point == failpoint.ControlAfterAppend {
 		return a.dieAtControl(ctx, i)
+	}
+	if slices.Contains(movePoints(), i.Point) {
+		return a.dieAtMove(ctx, i)
 	}
 	return a.awaitDeath(ctx, i)
 }

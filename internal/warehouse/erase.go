@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/agentik-os/panda/schemas"
@@ -16,7 +17,8 @@ const noPartition = "190001"
 // Forget takes from the disk what statements before it have taken out of tables: parts
 // that a mutation or a merge has replaced, which the engine otherwise keeps for eight
 // minutes, and parts that were detached, whatever they hold. It returns how many of each
-// went. A part that a running query reads is waited for until ctx ends.
+// went. A table may be named with its database. A part that a running query reads is
+// waited for until ctx ends.
 //
 // The engine removes replaced parts at once when a partition is dropped, so one that
 // does not exist is dropped, while the parts may have no lifetime. Tables with replicas
@@ -35,6 +37,11 @@ func (db *DB) Forget(ctx context.Context, tables ...string) (replaced, detached 
 }
 
 func (db *DB) forget(ctx context.Context, table string) (replaced, detached int, err error) {
+	database, name := db.cfg.Database, table
+	if d, n, qualified := strings.Cut(table, "."); qualified {
+		database, name = d, n
+	}
+	which := []Param{{Name: "database", Value: database}, {Name: "table", Value: name}}
 	onCluster := ""
 	if db.cfg.Cluster != "" {
 		onCluster = " ON CLUSTER " + db.cfg.Cluster
@@ -46,7 +53,7 @@ func (db *DB) forget(ctx context.Context, table string) (replaced, detached int,
 		// A crash before this leaves a table that forgets at once; the next Forget mends it.
 		err = errors.Join(err, db.Exec(context.WithoutCancel(ctx), "ALTER TABLE "+table+onCluster+" RESET SETTING old_parts_lifetime"))
 	}()
-	if detached, err = db.dropDetached(ctx, table); err != nil {
+	if detached, err = db.dropDetached(ctx, table, which); err != nil {
 		return 0, detached, err
 	}
 	const lookEvery = 100 * time.Millisecond
@@ -55,8 +62,8 @@ func (db *DB) forget(ctx context.Context, table string) (replaced, detached int,
 	most := uint64(0)
 	for {
 		var left uint64
-		err := db.QueryRow(ctx, "SELECT count() FROM system.parts WHERE database = currentDatabase() AND table = {table:String} AND NOT active",
-			Param{Name: "table", Value: table}).Scan(&left)
+		err := db.QueryRow(ctx, "SELECT count() FROM system.parts WHERE database = {database:String} AND table = {table:String} AND NOT active",
+			which...).Scan(&left)
 		if err != nil {
 			return 0, detached, err
 		}
@@ -77,9 +84,8 @@ func (db *DB) forget(ctx context.Context, table string) (replaced, detached int,
 }
 
 // dropDetached removes the parts that were taken out of a table.
-func (db *DB) dropDetached(ctx context.Context, table string) (int, error) {
-	rows, err := db.Query(ctx, "SELECT name FROM system.detached_parts WHERE database = currentDatabase() AND table = {table:String}",
-		Param{Name: "table", Value: table})
+func (db *DB) dropDetached(ctx context.Context, table string, which []Param) (int, error) {
+	rows, err := db.Query(ctx, "SELECT name FROM system.detached_parts WHERE database = {database:String} AND table = {table:String}", which...)
 	if err != nil {
 		return 0, err
 	}

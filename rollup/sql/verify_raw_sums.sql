@@ -19,11 +19,12 @@ FROM
         input_tokens + cache_read_tokens + cache_write_5m_tokens + cache_write_1h_tokens
             + output_tokens + reasoning_tokens + audio_in_tokens + audio_out_tokens
             + image_tokens AS token_count
-    FROM usage_raw FINAL
+    FROM {database:Identifier}.usage_raw FINAL
     WHERE seq >= {from:UInt64}
         AND seq <= {upto:UInt64}
         AND NOT (tenant IN (SELECT tenant FROM erasures FINAL WHERE whole = 1 AND state = 1)
             AND seq <= (SELECT max(position) FROM erasures FINAL WHERE whole = 1 AND state = 1))
+        AND (empty({elsewhere:Array(String)}) OR tenant NOT IN (SELECT arrayJoin({elsewhere:Array(String)})))
 )
 GROUP BY part
 ORDER BY part

@@ -7,7 +7,7 @@ SELECT
             + output_tokens + reasoning_tokens + audio_in_tokens + audio_out_tokens + image_tokens
     ) AS tokens_sum,
     sum(ifNull(cost, toDecimal128(0, 12))) AS cost_sum
-FROM usage_raw FINAL
+FROM {database:Identifier}.usage_raw FINAL
 WHERE tenant = {tenant:String}
     AND seq > {after:UInt64} AND seq <= {upto:UInt64}
 GROUP BY month

@@ -20,7 +20,7 @@ FROM
         input_tokens + cache_read_tokens + cache_write_5m_tokens + cache_write_1h_tokens
             + output_tokens + reasoning_tokens + audio_in_tokens + audio_out_tokens
             + image_tokens AS token_count
-    FROM usage_raw FINAL
+    FROM {database:Identifier}.usage_raw FINAL
     WHERE tenant = {tenant:String}
         AND seq > {after:UInt64} AND seq <= {upto:UInt64}
 )

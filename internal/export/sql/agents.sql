@@ -9,7 +9,7 @@ SELECT
             + reasoning_tokens + audio_in_tokens + audio_out_tokens + image_tokens
     ) AS tokens_sum,
     sum(ifNull(cost, toDecimal128(0, 12))) AS cost_sum
-FROM usage_raw FINAL
+FROM {database:Identifier}.usage_raw FINAL
 WHERE tenant = {tenant:String}
     AND agent != ''
     AND seq <= {position:UInt64}

@@ -42,7 +42,7 @@ SELECT
     audio_in_tokens,
     audio_out_tokens,
     image_tokens
-FROM usage_raw FINAL
+FROM {database:Identifier}.usage_raw FINAL
 WHERE tenant = {tenant:String}
     AND toStartOfHour(time) >= toDateTime({after_hour:Int64}, 'UTC')
     AND (toInt64(toUnixTimestamp(toStartOfHour(time))), source, event_id) > ({after_hour:Int64}, {after_source:String}, {after_id:String})
