@@ -27,6 +27,8 @@ type Log struct {
 	// slots bounds AppendAsync: one is taken per message in flight and given back
 	// by landed.
 	slots chan struct{}
+	// queues are what tenants have on the way through the door.
+	queues doorQueues
 
 	scrubMu   sync.Mutex                // held by whoever erases from files
 	scrubbing atomic.Pointer[scrubbing] // what the next start of the server does first; nil for nothing
