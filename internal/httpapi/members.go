@@ -325,7 +325,7 @@ func (t *Tenants) signup(w http.ResponseWriter, r *http.Request) error {
 		by.IP = ip.String()
 	}
 	made, replayed, err := t.Registry.CreateTenant(r.Context(), by, tenancy.NewTenant{Name: body.Company, Slug: body.Slug,
-		Plan: tenancy.Plan(body.Plan), BillingEmail: strings.ToLower(strings.TrimSpace(body.Email)), RequestKey: r.Header.Get("Idempotency-Key")})
+		Plan: tenancy.Plan(body.Plan), BillingEmail: strings.ToLower(strings.TrimSpace(body.Email)), RequestKey: signupKey(r)})
 	var field *schemas.FieldError
 	if errors.As(err, &field) && field.Pointer == "/name" {
 		return schemas.Invalid("/company", field.Code, "%s", field.Detail)
@@ -335,6 +335,11 @@ func (t *Tenants) signup(w http.ResponseWriter, r *http.Request) error {
 	}
 	members := t.Registry.MembersOf(made.ID)
 	if replayed && len(members) > 0 {
+		if t.OpenSignup {
+			// Whoever knows what was sent is not for that whom it was sent for.
+			return Problem{Status: http.StatusConflict, Code: CodeConflict,
+				Detail: "this was signed up before, and its key was shown then; use that, or ask whoever runs this installation"}
+		}
 		w.Header().Set("Idempotent-Replayed", "true")
 	} else {
 		var errs []error
@@ -344,6 +349,16 @@ func (t *Tenants) signup(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	return t.welcome(w, r, &made, &members[0])
+}
+
+// signupKey is the Idempotency-Key of a signup, apart from those of the platform: under
+// one of theirs nobody becomes the owner of what they made.
+func signupKey(r *http.Request) string {
+	key := r.Header.Get("Idempotency-Key")
+	if key == "" {
+		return ""
+	}
+	return "signup:" + key
 }
 
 // slugOf makes a slug of a company's name.
