@@ -210,7 +210,7 @@ func (p *pipeline) openWarehouse(ctx context.Context) (err error) {
 			DataDir: filepath.Join(p.cfg.Data, "warehouse"), MemoryLimitBytes: p.cfg.EngineMemory,
 			Listen: p.cfg.EngineListen, Token: p.cfg.EngineToken,
 		},
-		Logger: p.logger.With().Str("part", "warehouse").Logger(),
+		Runs: p.queries.runs, Logger: p.logger.With().Str("part", "warehouse").Logger(),
 	})
 	if err != nil {
 		return err

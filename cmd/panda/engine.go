@@ -91,6 +91,9 @@ func connect(ctx context.Context, a *app) (*apiClient, func() error, error) {
 		return &apiClient{base: address, key: a.key(), http: http.DefaultClient}, nothing, nil
 	}
 	cfg := *a.cfg
+	if cfg.PublicURL == "" {
+		cfg.PublicURL = "http://" + cfg.Listen // links lead to the server that will be there, not to this one
+	}
 	cfg.Listen, cfg.NATSListen = "127.0.0.1:0", ""
 	if a.getenv("PANDA_LOG_LEVEL") == "" && cfg.LogLevel == defaultConfig(a.getenv).LogLevel {
 		cfg.LogLevel = "warn" // a command is not a server; its output is its answer

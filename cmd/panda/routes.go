@@ -8,6 +8,7 @@ import (
 
 	"github.com/agentik-os/panda/ingest"
 	"github.com/agentik-os/panda/internal/api"
+	"github.com/agentik-os/panda/internal/apidoc"
 	"github.com/agentik-os/panda/internal/auth"
 	"github.com/agentik-os/panda/internal/httpapi"
 	"github.com/agentik-os/panda/internal/tenancy"
@@ -18,6 +19,7 @@ import (
 // routes fills the route table.
 func (p *pipeline) routes(usage usageLog) {
 	cursors := httpapi.Cursors{Key: p.keyFor("cursors")}
+	apidoc.Register(p.server)
 	p.gateway.Routes(p.server)
 	invitations := auth.Invitations{Key: p.keyFor("invitations")}
 	(&httpapi.Tenants{
@@ -60,7 +62,7 @@ func (p *pipeline) stages() (*api.Stages, error) {
 		return nil, err
 	}
 	return &api.Stages{
-		Reader: p.reader, Live: p.live, Tables: p.store, Jobs: p.jobs, Rollup: p.worker,
+		Reader: p.reader, Live: p.live, Tables: p.store, Jobs: p.jobs, Rollup: p.worker, Statements: p.queries.catalog, Runs: p.queries.runs,
 		Verify: func(ctx context.Context, opts rollup.VerifyOptions, repair bool) (rollup.Repair, error) {
 			// Windows that are behind would be left out; a verify is worth a short wait.
 			waiting, cancel := context.WithTimeout(ctx, verifyWait)

@@ -93,6 +93,8 @@ type pipeline struct {
 	verified atomic.Uint64
 	// signing is the key of envelopes.
 	signing []byte
+	// queries says which statements there are, and which were run in this process.
+	queries queries
 	// known is closed once the registry is read, or will not be any more.
 	known     chan struct{}
 	openKnown func()
@@ -132,6 +134,9 @@ func startPipeline(ctx context.Context, cfg Config, logger zerolog.Logger) (_ *p
 			err = errors.Join(err, p.closeParts())
 		}
 	}()
+	if p.queries, err = readQueries(); err != nil {
+		return nil, err
+	}
 	if err := p.openLog(ctx); err != nil {
 		return nil, err
 	}

@@ -56,7 +56,16 @@ func newAPI(t *testing.T, options ...func(*Tenants)) *api {
 		o(tenants)
 	}
 	tenants.Register(s)
-	return &api{t: t, h: s.Handler(), registry: r, platform: secret.Reveal()}
+	// Every answer of every test is held against the API's description.
+	checker, err := described()
+	if err != nil {
+		t.Fatal(err)
+	}
+	served = map[string]bool{}
+	for _, route := range s.Routes() {
+		served[route.Pattern] = true
+	}
+	return &api{t: t, h: checker.Wrap(t, s.Handler()), registry: r, platform: secret.Reveal()}
 }
 
 func (a *api) call(key, method, target, body string, headers ...string) *httptest.ResponseRecorder {

@@ -1,3 +1,4 @@
+-- all tenants: verify holds everything against everything.
 -- The days of one month that are not the sum of their hours; see the
 -- statement for hours.
 SELECT

@@ -1,3 +1,4 @@
+-- all tenants: verify holds everything against everything.
 -- The hours of one month that are not what their events add up to, as of the
 -- rollups' position: totals, and a hash over the breakdown. An hour that is
 -- ahead of the position belongs to a pass under way (is_moving) and proves

@@ -1,3 +1,4 @@
+-- all tenants: verify holds everything against everything.
 -- The identities that the rows of usage_raw need, per part as in the statement for
 -- the ledger: each its own, and a void the one that says that its target is
 -- voided. The hash is that of the statement for the keys.

@@ -1,3 +1,4 @@
+-- all tenants: verify holds everything against everything.
 -- The months of one month that are not the sum of their days; see the
 -- statement for hours.
 SELECT

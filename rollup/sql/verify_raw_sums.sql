@@ -1,3 +1,4 @@
+-- all tenants: verify holds everything against everything.
 -- What is in usage_raw, per part as in the statement for the ledger. The hash is
 -- the one the writer puts into the ledger: over tenant, source, id, place, cost
 -- in pico-USD and all tokens.

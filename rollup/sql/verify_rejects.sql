@@ -1,3 +1,4 @@
+-- all tenants: verify holds everything against everything.
 -- What is kept of events that do not count, per part as in the statement for the
 -- ledger: conflicts, and quarantined messages and events.
 SELECT
