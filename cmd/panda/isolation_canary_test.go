@@ -114,9 +114,9 @@ func (w *world) provoke(k *walk, pattern string, c *caller) {
 	method, _, _ := strings.Cut(pattern, " ")
 	path := pattern[len(method)+1:]
 	fill := strings.NewReplacer("{tenant}", w.alpha.id, "{id}", "x", "{member}", w.alpha.member, "{invitation}", w.alpha.invited, "{operation}", "op_x",
-		"{plan}", "pro", "{provider}", "openai", "{model...}", "gpt-4o")
+		"{plan}", "pro", "{provider}", "openai", "{model...}", "gpt-4o", "{user}", w.beta.n("sub-owner"))
 	foreign := strings.NewReplacer("{tenant}", w.beta.id, "{id}", w.beta.held, "{member}", w.beta.member, "{invitation}", w.beta.invited, "{operation}", "op_x",
-		"{plan}", "pro", "{provider}", "openai", "{model...}", "gpt-4o")
+		"{plan}", "pro", "{provider}", "openai", "{model...}", "gpt-4o", "{user}", w.beta.n("sub-owner"))
 	if strings.HasSuffix(pattern, "{tenant}") && method == http.MethodDelete || strings.Contains(pattern, "/verify") {
 		return
 	}
