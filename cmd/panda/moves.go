@@ -70,6 +70,10 @@ func (p *pipeline) mover(by tenancy.Actor) *isolation.Mover {
 	}
 	if p.cfg.ClickHouseURL != "" {
 		cfg.Grace = moveGrace
+		cfg.Redo = func(ctx context.Context, tenant string, after uint64) error {
+			_, err := p.worker.RedoTenant(ctx, tenant, after)
+			return err
+		}
 	}
 	return isolation.New(cfg, p.db)
 }

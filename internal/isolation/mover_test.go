@@ -251,6 +251,35 @@ func TestMoveWaitsForReaders(t *testing.T) {
 	}
 }
 
+// TestMoveUnheardOf: a node that has not heard of the change makes a pass by the places
+// before it. The windows are made again where they belong.
+func TestMoveUnheardOf(t *testing.T) {
+	w := newWorld(t)
+	w.commit(100)
+	w.pass()
+	w.commit(100)
+	elsewhere := rollup.New(rollup.Config{}, rollup.NewTables(w.db, nil))
+	cfg := w.config()
+	cfg.Redo = func(ctx context.Context, tenant string, after uint64) error {
+		pass, err := w.worker.RedoTenant(ctx, tenant, after)
+		if pass.Hours == 0 || pass.Days == 0 || pass.Months == 0 {
+			t.Errorf("made again: %+v", pass)
+		}
+		return err
+	}
+	_, err := isolation.New(cfg, w.db).Move(t.Context(), mover, tenancy.IsolatedDatabase, func(step string, _, _ uint64) {
+		if step == isolation.StepPlaced {
+			if _, err := elsewhere.Pass(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.check()
+}
+
 // TestRepairInTheTenantsPlace: what is missing in a tenant's own database is found and
 // comes back there.
 func TestRepairInTheTenantsPlace(t *testing.T) {

@@ -68,6 +68,9 @@ type transfer struct {
 	// newestGen is that of the windows when they were first copied: those that were
 	// replaced since are of it or of a newer one.
 	newestGen uint64
+	// redoAfter is as of which position the newest of the windows was at the change; 0
+	// after a crash, which makes all of them again.
+	redoAfter uint64
 }
 
 // open reports whether a move was begun and not ended.
