@@ -19,11 +19,15 @@ type FoldLimits struct {
 	CombosMax int
 	// LevelsPerTenantMax bounds the names of levels; the product has three.
 	LevelsPerTenantMax int
+	// NamesPerTenantMax is how many departments, agents and cost centers together,
+	// in the kept months, have a cost of their own to hold against a budget: 5,000
+	// is ten times the agents of the product's largest tenants, and 400 kB.
+	NamesPerTenantMax int
 }
 
 // DefaultFoldLimits returns the limits the fields of FoldLimits give reasons for.
 func DefaultFoldLimits() FoldLimits {
-	return FoldLimits{CombosPerTenantMax: 50_000, CombosMax: 2_000_000, LevelsPerTenantMax: 64}
+	return FoldLimits{CombosPerTenantMax: 50_000, CombosMax: 2_000_000, LevelsPerTenantMax: 64, NamesPerTenantMax: 5_000}
 }
 
 // Keep says which windows a Fold holds: months that begin at MonthsFrom or
@@ -79,6 +83,8 @@ type tenantFold struct {
 	combos  []combo
 	windows []windowFold
 	levels  []Level
+	// spentNames are the names whose cost is kept apart; see foldspent.go.
+	spentNames spentNames
 }
 
 type windowFold struct {
@@ -89,6 +95,10 @@ type windowFold struct {
 	total     Totals
 	// cells has an entry per combo of the tenant, and may be shorter.
 	cells []Totals
+	// spent has the cost per place of the tenant's spentNames, in months alone, and
+	// may be shorter. namesBeyond: at least one name has no place.
+	spent       []schemas.Money
+	namesBeyond bool
 }
 
 // A Level is the newest known value of something that is measured and not
@@ -166,9 +176,12 @@ func (f *Fold) applyRow(a *schemas.Accepted, position uint64) bool {
 		f.applyLevels(tenant, a)
 	}
 	t := totalsOf(a)
-	slot, collapsed := f.slot(tenant, comboNames(&a.Event))
+	names := comboNames(&a.Event)
+	slot, collapsed := f.slot(tenant, names)
 	if keepMonth {
-		tenant.window(schemas.GrainMonth, f.month.key).add(slot, collapsed, &t)
+		w := tenant.window(schemas.GrainMonth, f.month.key)
+		w.add(slot, collapsed, &t)
+		f.spent(tenant, w, slot, collapsed, &names, t.Cost)
 	}
 	if keepDay {
 		tenant.window(schemas.GrainDay, f.day.key).add(slot, collapsed, &t)
@@ -241,6 +254,7 @@ func (f *Fold) slot(t *tenantFold, names [dimensionCount]string) (uint32, bool) 
 	slot := uint32(len(t.combos))
 	t.combos = append(t.combos, c)
 	t.index[c] = slot
+	t.spentNames.slots = append(t.spentNames.slots, f.placesOf(t, &names))
 	f.combos++
 	return slot, collapsed
 }
@@ -338,5 +352,9 @@ func (f *Fold) load(tenant string, names [dimensionCount]string, w schemas.Windo
 	}
 	tf := f.tenant(tenant)
 	slot, collapsed := f.slot(tf, names)
-	tf.window(w.Grain, windowKey(w.Grain, w.Start)).add(slot, collapsed, t)
+	window := tf.window(w.Grain, windowKey(w.Grain, w.Start))
+	window.add(slot, collapsed, t)
+	if w.Grain == schemas.GrainMonth {
+		f.spent(tf, window, slot, collapsed, &names, t.Cost)
+	}
 }

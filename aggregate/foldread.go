@@ -165,6 +165,7 @@ func (f *Fold) compact() {
 	for name, t := range f.tenants {
 		t.levels = slices.DeleteFunc(t.levels, func(l Level) bool { return l.Time < f.keep.MonthsFrom.UnixMilli() })
 		f.compactTenant(t, oldNames)
+		f.compactSpent(t, oldNames)
 		if len(t.windows) == 0 && len(t.levels) == 0 {
 			delete(f.tenants, name)
 		}

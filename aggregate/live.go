@@ -238,6 +238,34 @@ func (l *Live) Levels(tenant string) ([]Level, Position, bool) {
 	return levels, asOf, ready
 }
 
+// Decide judges a request of a tenant by its usage in a month, all as of one
+// commit. calls are the API calls that count against the present minute. It looks
+// at no store and allocates nothing.
+//
+// Errors match schemas.ErrUnavailable: live totals are not ready or do not hold
+// the month, or the cost of a name with a budget is not known because the tenant
+// uses more names than FoldLimits.NamesPerTenantMax. A decision on less would be a
+// guess.
+func (l *Live) Decide(tenant string, month schemas.Window, limits *Limits, calls int64, ask *Request) (Decision, Position, error) {
+	usage := Usage{Calls: calls}
+	var asOf Position
+	kept, known := false, true
+	ready := l.read(tenant, func(f *Fold, at Position) {
+		if kept = f.Keeps(month); kept {
+			asOf = at
+			known = f.usage(tenant, month, limits, ask, &usage)
+		}
+	})
+	switch {
+	case !ready || !kept:
+		return Decision{}, asOf, fmt.Errorf("decide for %s: live totals do not hold %s: %w", tenant, month, schemas.ErrUnavailable)
+	case !known:
+		return Decision{}, asOf, fmt.Errorf("decide for %s: it uses more than %d departments, agents and cost centers, and the cost of this one is not kept apart: %w",
+			tenant, l.cfg.Limits.NamesPerTenantMax, schemas.ErrUnavailable)
+	}
+	return Decide(limits, &usage, ask), asOf, nil
+}
+
 // Tenants returns the tenants with usage or levels in the kept windows, in no
 // order.
 func (l *Live) Tenants() []string {

@@ -48,6 +48,11 @@ type GatewayConfig struct {
 	// Its error is answered as it is by httpapi.ProblemOf, with retryAfter.
 	// Default: always.
 	Admit func(tenant string) (retryAfter time.Duration, err error)
+	// MayStore is asked right before events go on the log, whether the caller may
+	// still send for the tenant: reading a body may take half a minute, and a tenant
+	// that was suspended or a key that was revoked meanwhile is refused. Default:
+	// it may.
+	MayStore func(scope tenancy.Scope, tenant string) error
 
 	// BodyBytesMax bounds a body, both as it is sent and after decompression.
 	// Default schemas.RequestBytesMax.
@@ -61,6 +66,18 @@ type GatewayConfig struct {
 	// PastMax is how old an event may be at the regular door. Default
 	// schemas.PastMax.
 	PastMax time.Duration
+	// TenantRequestsMax bounds the requests of one tenant that are on the way at
+	// once; one more is 429. Default 32: a fleet behind a few connections.
+	TenantRequestsMax int
+	// TenantBytesMax bounds the bytes their bodies may have, compressed ones at
+	// their largest. Default 16 MiB: what a hundred such floods hold fits in memory.
+	TenantBytesMax int64
+	// Lanes is how many requests are decoded and appended at once, of all tenants.
+	// Default 16: more would wait for the log's syncs there, and no longer by turns.
+	Lanes int
+	// TenantLanes is how many of them may be of one tenant while others send too.
+	// Default 4: two are decoded while two are synced.
+	TenantLanes int
 
 	Metrics *GatewayMetrics
 	Logger  zerolog.Logger
@@ -94,6 +111,21 @@ func (cfg GatewayConfig) withDefaults() GatewayConfig {
 	if cfg.PastMax == 0 {
 		cfg.PastMax = schemas.PastMax
 	}
+	if cfg.MayStore == nil {
+		cfg.MayStore = func(tenancy.Scope, string) error { return nil }
+	}
+	if cfg.TenantRequestsMax == 0 {
+		cfg.TenantRequestsMax = 32
+	}
+	if cfg.TenantBytesMax == 0 {
+		cfg.TenantBytesMax = 16 << 20
+	}
+	if cfg.Lanes == 0 {
+		cfg.Lanes = 16
+	}
+	if cfg.TenantLanes == 0 {
+		cfg.TenantLanes = 4
+	}
 	if cfg.Metrics == nil {
 		cfg.Metrics = NewGatewayMetrics(nil)
 	}
@@ -116,24 +148,26 @@ func (cfg GatewayConfig) withDefaults() GatewayConfig {
 // It holds no state between requests but buffers, so any number of gateways can
 // run side by side.
 type Gateway struct {
-	cfg  GatewayConfig
-	log  Appender
-	body *bodyReader
-	pool sync.Pool // of *exchange
+	cfg     GatewayConfig
+	log     Appender
+	body    *bodyReader
+	flights *flights
+	pool    sync.Pool // of *exchange
 }
 
 // NewGateway returns a Gateway that appends to log.
 func NewGateway(cfg GatewayConfig, log Appender) *Gateway {
 	cfg = cfg.withDefaults()
-	g := &Gateway{cfg: cfg, log: log, body: newBodyReader(cfg.BodyBytesMax)}
+	g := &Gateway{cfg: cfg, log: log, body: newBodyReader(cfg.BodyBytesMax), flights: newFlights(&cfg)}
 	g.pool.New = func() any { return newExchange() }
 	return g
 }
 
 // Routes adds the gateway's routes to a server.
 func (g *Gateway) Routes(s *httpapi.Server) {
-	s.Handle("POST /v1/events", tenancy.PermissionIngest, g.Events)
-	s.Handle("POST /v1/import", tenancy.PermissionImport, g.Import)
+	// Events have identities of their own; a batch sent again is recognised by them.
+	s.Handle("POST /v1/events", tenancy.PermissionIngest, g.Events, httpapi.Unkeyed)
+	s.Handle("POST /v1/import", tenancy.PermissionImport, g.Import, httpapi.Unkeyed)
 }
 
 // Events is the handler of POST /v1/events.
@@ -211,15 +245,27 @@ func (g *Gateway) handle(r *http.Request, scope tenancy.Scope, in door, x *excha
 	if wait, err := g.cfg.Admit(tenant); err != nil {
 		return refusal(err, wait)
 	}
+	bytes := g.body.heldMax(r)
+	if err := g.flights.enter(tenant, bytes); err != nil {
+		return err
+	}
+	defer g.flights.leave(tenant, bytes)
 	if err := g.body.read(r, x); err != nil {
 		return err
 	}
+	if err := g.flights.lane(r.Context(), tenant, len(x.body)); err != nil {
+		return err
+	}
+	defer g.flights.done(tenant)
 	if err := x.decode(r, g.cfg.BatchEventsMax); err != nil {
 		return err
 	}
 	x.judge(g.cfg.Now(), in.pastMax)
 	if len(x.events) == 0 && len(x.decoded) > 0 {
 		return x.allRejected()
+	}
+	if err := g.cfg.MayStore(scope, tenant); err != nil {
+		return err
 	}
 	if err := g.store(r.Context(), tenant, in, x); err != nil {
 		return err

@@ -69,6 +69,15 @@ func (b *bodyReader) read(r *http.Request, x *exchange) error {
 	return b.decodeGzip(x)
 }
 
+// heldMax is how many bytes of body a request may come to hold, as its headers
+// say before anything is read.
+func (b *bodyReader) heldMax(r *http.Request) int64 {
+	if r.ContentLength < 0 || r.Header.Get("Content-Encoding") != "" {
+		return int64(b.limit)
+	}
+	return min(r.ContentLength, int64(b.limit))
+}
+
 // readAll reads until the end, at most limit bytes. hint is the expected size,
 // or less than one.
 func (b *bodyReader) readAll(from io.Reader, into *[]byte, hint int) error {

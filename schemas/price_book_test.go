@@ -215,3 +215,29 @@ func TestRateConcurrently(t *testing.T) {
 	}
 	group.Wait()
 }
+
+func TestFree(t *testing.T) {
+	zero := mtok(t, "input", "0", "output", "0")
+	rows := []schemas.PriceRow{
+		{Provider: "house", Model: "gift", Tokens: zero},
+		{Provider: "house", Model: "paid-output", Tokens: mtok(t, "input", "0", "output", "0.1")},
+		{Provider: "house", Model: "no-output-price", Tokens: mtok(t, "input", "0")},
+		{Provider: "house", Model: "paid-search", Tokens: zero, Units: schemas.UnitPrices{schemas.UnitWebSearch: 1}},
+		{Provider: "house", Model: "paid-when-long", Tokens: zero, Contexts: []schemas.ContextTier{{Over: 1000, Tokens: mtok(t, "input", "1")}}},
+		{Provider: "house", Model: "gift-until-june", Tokens: zero, ValidTo: date("2026-06-01")},
+	}
+	book, err := schemas.BuildPriceBook(schemas.PriceRevision{Number: 1, Rows: rows})
+	if err != nil {
+		t.Fatal(err)
+	}
+	may := date("2026-05-15")
+	for model, want := range map[string]bool{"gift": true, "gift-until-june": true, "paid-output": false, "no-output-price": false,
+		"paid-search": false, "paid-when-long": false, "unheard-of": false, "": false} {
+		if got := book.Free("", model, may); got != want {
+			t.Errorf("%q is free: %v", model, got)
+		}
+	}
+	if book.Free("house", "gift-until-june", date("2026-06-01")) || !book.Free("house", "gift", may) || book.Free("away", "gift", may) {
+		t.Error("the time or the provider does not matter")
+	}
+}

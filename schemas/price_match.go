@@ -267,3 +267,35 @@ func (b *PriceBook) Find(provider, model string) ([]PriceRow, bool) {
 	sort.SliceStable(rows, func(i, j int) bool { return comparePriceRows(&rows[i], &rows[j]) < 0 })
 	return rows, true
 }
+
+// Free reports whether a call of a model, with this provider or none, costs
+// nothing at a moment, whatever it uses: there is a row for it then, and every
+// price in the row is zero. A model without a price is not free, because nobody
+// knows what it costs.
+func (b *PriceBook) Free(provider, model string, at time.Time) bool {
+	m := b.find(provider, model)
+	if m == nil {
+		return false
+	}
+	v := m.at(at.UnixMilli())
+	return v != nil && v.free()
+}
+
+func (v *bookVersion) free() bool {
+	tables := v.list
+	for _, s := range v.services {
+		tables = append(tables[:len(tables):len(tables)], s.tables...)
+	}
+	for i := range tables {
+		t := &tables[i]
+		if !t.has[Input] || !t.has[Output] || t.price != [BucketCount]int64{} {
+			return false
+		}
+	}
+	for i := range v.units {
+		if v.units[i].pico != 0 {
+			return false
+		}
+	}
+	return len(tables) > 0
+}

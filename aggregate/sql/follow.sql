@@ -1,3 +1,4 @@
+-- all tenants: live totals count everybody's events; each lands in its own tenant's total.
 -- The events of a span of the log, of all tenants, in its order: what live totals
 -- that are not fed by a writer beside them count next. The minmax index on seq
 -- skips the granules that lie before and after.

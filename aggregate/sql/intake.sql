@@ -1,3 +1,4 @@
+-- all tenants: sums of the whole platform, for its operators; the route is theirs alone.
 -- What came in over a span of commit times, on the whole platform: the ledger
 -- does not split its counts by tenant.
 SELECT

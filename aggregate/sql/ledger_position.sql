@@ -1,3 +1,4 @@
+-- all tenants: it reads a place in the log, which all tenants share.
 -- The end of the newest range that is committed, which is what live totals are
 -- rebuilt as of. Reads one row: the ledger is ordered by (shard, from_seq).
 SELECT

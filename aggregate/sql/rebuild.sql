@@ -1,3 +1,4 @@
+-- all tenants: live totals count everybody's events; each lands in its own tenant's total.
 -- The live totals of all tenants as of a ledger position, in one pass over the
 -- kept months. The pass groups by day for the kept days and by month before
 -- them (day_s is 0 there), so that it reads every event once; the fold adds each

@@ -1,3 +1,4 @@
+-- all tenants: the newest levels of everybody; each lands at its own tenant.
 -- The newest level of every name per tenant, over the kept months, as of a
 -- ledger position. Few events are samples, so their type is read first.
 SELECT

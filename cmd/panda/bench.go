@@ -62,6 +62,8 @@ const (
 	rowAck        = "ack"
 	rowVisible    = "visible"
 	rowDecision   = "decision"
+	rowFresh      = "fresh"
+	rowFair       = "fair"
 	rowMonth      = "month"
 	rowHour       = "hour"
 	rowDisk       = "disk"
@@ -71,7 +73,7 @@ const (
 )
 
 func benchRows() []string {
-	return []string{rowThroughput, rowShare, rowAck, rowVisible, rowDecision, rowMonth, rowHour, rowDisk, rowRSS, rowRestart, rowPeer}
+	return []string{rowThroughput, rowShare, rowAck, rowVisible, rowDecision, rowFresh, rowFair, rowMonth, rowHour, rowDisk, rowRSS, rowRestart, rowPeer}
 }
 
 // The roles of the command: a person's, and the load generator's.
@@ -179,7 +181,7 @@ func (b *benchRun) run(ctx context.Context, changed func(flag string) bool) (err
 		rows []string
 		run  func(context.Context) error
 	}{
-		{[]string{rowAck, rowVisible, rowDecision, rowThroughput, rowShare, rowPeer}, b.serving},
+		{[]string{rowAck, rowVisible, rowDecision, rowFresh, rowFair, rowThroughput, rowShare, rowPeer}, b.serving},
 		{[]string{rowDisk}, b.disk},
 		{[]string{rowMonth, rowHour}, b.history},
 		{[]string{rowRSS, rowRestart}, b.process},
@@ -232,7 +234,9 @@ func (b *benchRun) describe() {
 	r.Fact("rows", "%s", strings.Join(b.flags.rows, ", "))
 	r.Fact("throughput", "batches of %d events, %d on the way at a time, %d tenants, %s, then until all is committed",
 		benchBatch, s.workers, s.tenants, s.load)
-	r.Fact("ack, visible, decision", "%d batches/s of %d events, evenly spaced, for %s", benchPace, benchPacedBatch, s.paced)
+	r.Fact("fair", "a quiet tenant's %d batches/s of %d events for %s, alone and beside %d connections of another one that sends batches of %d events, each with an agent of its own, as fast as it is answered or refused; their plans are pro and starter",
+		benchQuietPace, benchPacedBatch, s.paced, benchFloodWorkers, benchBatch)
+	r.Fact("ack, visible, decision, fresh", "%d batches/s of %d events, evenly spaced, for %s", benchPace, benchPacedBatch, s.paced)
 	r.Fact("month, hour", "%s events of %d tenants in one month", grouped(int64(s.monthRows)), s.monthTenants)
 	r.Fact("rss, restart", "%s events of %s tenants", grouped(s.restartRows), grouped(int64(s.tenantsMany)))
 	if b.flags.quick {

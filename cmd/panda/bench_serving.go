@@ -55,8 +55,13 @@ func (b *benchRun) serving(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if b.wants(rowVisible, rowDecision) {
+	if b.wants(rowVisible, rowDecision, rowFresh) {
 		if err := b.reading(ctx, p, c, l); err != nil {
+			return err
+		}
+	}
+	if b.wants(rowFair) {
+		if err := b.fair(ctx, p, c); err != nil {
 			return err
 		}
 	}
@@ -166,7 +171,7 @@ func (b *benchRun) bareAppends(ctx context.Context, p *pipeline, record eventlog
 
 // reading measures what readers see while events come in at an even pace.
 func (b *benchRun) reading(ctx context.Context, p *pipeline, c *apiClient, l bench.Load) error {
-	b.progress("visible, decision: questions while %d batches/s come in", benchPace)
+	b.progress("visible, decision, fresh: questions while %d batches/s come in", benchPace)
 	load := b.paced(l)
 	load.Tenants = l.Tenants[1:] // the first one is asked about
 	load.For = 4 * b.sizes.paced // ended when the questions are
@@ -184,6 +189,13 @@ func (b *benchRun) reading(ctx context.Context, p *pipeline, c *apiClient, l ben
 		}
 		rows = append(rows, row)
 	}
+	if b.wants(rowFresh) {
+		row, err := b.fresh(ctx, c, l.Tenants[0])
+		if err != nil {
+			return err
+		}
+		rows = append(rows, row)
+	}
 	if b.wants(rowDecision) {
 		more, err := b.decisions(ctx, p, c, l.Tenants[0])
 		if err != nil {
@@ -193,14 +205,14 @@ func (b *benchRun) reading(ctx context.Context, p *pipeline, c *apiClient, l ben
 	}
 	stop()
 	_, _ = wait() // it was stopped; what it sent is not measured here
-	if b.wants(rowVisible) {
-		if rows[0].Limit, err = b.writeAlone(ctx, p, benchPacedBatch); err != nil {
-			return err
+	for i := range rows {
+		if r := &rows[i]; r.Name == rowVisible || r.Name == rowFresh {
+			if r.Limit, err = b.writeAlone(ctx, p, benchPacedBatch); err != nil {
+				return err
+			}
+			r.LimitOf = fmt.Sprintf("rows, keys and ledger row of %d events alone, p99", benchPacedBatch)
 		}
-		rows[0].LimitOf = fmt.Sprintf("rows, keys and ledger row of %d events alone, p99", benchPacedBatch)
-	}
-	for _, r := range rows {
-		b.report.Add(r)
+		b.report.Add(rows[i])
 	}
 	return nil
 }
@@ -208,50 +220,62 @@ func (b *benchRun) reading(ctx context.Context, p *pipeline, c *apiClient, l ben
 // visible measures from an acknowledgement to the first answer of GET /v1/usage
 // that counts the event.
 func (b *benchRun) visible(ctx context.Context, c *apiClient, tenant string) (bench.Row, error) {
-	query := params("tenant", tenant, "month", currentMonth().String())
-	event := bench.NewBody(b.flags.seed^1<<40, 1, time.Now())
-	poll := time.NewTicker(2 * time.Millisecond)
-	defer poll.Stop()
-	var samples bench.Samples
-	for began := time.Now(); time.Since(began) < b.sizes.paced; {
-		event.Renew(time.Now())
-		ack, _, err := call[struct {
-			Seq uint64 `json:"seq"`
-		}](ctx, c, request{method: http.MethodPost, path: "/v1/events", query: params("tenant", tenant),
-			body: event.Text, media: "application/cloudevents-batch+json"})
-		if err != nil {
-			return bench.Row{}, fmt.Errorf("send an event: %w", err)
-		}
-		acked := time.Now()
-		for seen := uint64(0); seen < ack.Seq; {
-			usage, _, err := call[struct {
-				AsOf struct {
-					Seq uint64 `json:"seq"`
-				} `json:"as_of"`
-			}](ctx, c, get("/v1/usage", query))
-			if err != nil {
-				return bench.Row{}, fmt.Errorf("ask for usage: %w", err)
-			}
-			seen = usage.AsOf.Seq
-			<-poll.C
-		}
-		samples = append(samples, time.Since(acked))
+	samples, err := b.seen(ctx, c, tenant, get("/v1/usage", params("tenant", tenant, "month", currentMonth().String())), b.sizes.paced)
+	if err != nil {
+		return bench.Row{}, err
 	}
 	b.report.Note(rowVisible, "p50", "%s of %d events", bench.Format(bench.UnitDuration, float64(samples.P50())), len(samples))
 	return bench.Row{Name: rowVisible, Measure: "ack → counted by GET /v1/usage, asked every 2 ms, p99", Unit: bench.UnitDuration,
 		Must: float64(time.Second), Aim: float64(200 * time.Millisecond), Got: float64(samples.P99())}, nil
 }
 
+// seen sends single events and returns how long it took from each acknowledgement
+// until the answer to a question is as of it.
+func (b *benchRun) seen(ctx context.Context, c *apiClient, tenant string, question request, during time.Duration) (bench.Samples, error) {
+	event := bench.NewBody(b.flags.seed^1<<40, 1, time.Now())
+	poll := time.NewTicker(2 * time.Millisecond)
+	defer poll.Stop()
+	var samples bench.Samples
+	for began := time.Now(); time.Since(began) < during; {
+		event.Renew(time.Now())
+		ack, _, err := call[struct {
+			Seq uint64 `json:"seq"`
+		}](ctx, c, request{method: http.MethodPost, path: "/v1/events", query: params("tenant", tenant),
+			body: event.Text, media: "application/cloudevents-batch+json"})
+		if err != nil {
+			return nil, fmt.Errorf("send an event: %w", err)
+		}
+		acked := time.Now()
+		for seen := uint64(0); seen < ack.Seq; {
+			answer, _, err := call[struct {
+				AsOf struct {
+					Seq uint64 `json:"seq"`
+				} `json:"as_of"`
+			}](ctx, c, question)
+			if err != nil {
+				return nil, fmt.Errorf("ask %s: %w", question.path, err)
+			}
+			seen = answer.AsOf.Seq
+			<-poll.C
+		}
+		samples = append(samples, time.Since(acked))
+	}
+	return samples, nil
+}
+
 // decisions measures may-this-call-run, in the process and over HTTP.
 func (b *benchRun) decisions(ctx context.Context, p *pipeline, c *apiClient, tenant string) ([]bench.Row, error) {
-	limits := aggregate.Limits{MonthlyTokens: 1e15, HasTokens: true, MonthlyBudget: schemas.Mul(schemas.PicoPerUSD, 1e6), HasBudget: true}
-	window := currentMonth()
+	limits := aggregate.NoLimits()
+	limits.MonthlyTokens, limits.CallsPerMinute = 1e15, 1e6
+	limits.MonthlyBudget = aggregate.Budget{Max: schemas.Mul(schemas.PicoPerUSD, 1e6), Set: true}
+	limits.Budgets[aggregate.OfDepartment] = limits.MonthlyBudget
+	window, asked := currentMonth(), aggregate.Request{Department: "support"}
 	inside, err := bench.Times(b.sizes.decisions, func() error {
-		totals, _, ok := p.live.Totals(tenant, window)
-		if d := aggregate.Decide(limits, &totals); !ok || d.Verdict != aggregate.Allow {
-			return fmt.Errorf("decision %q", d.Verdict)
+		d, _, err := p.live.Decide(tenant, window, &limits, 1, &asked)
+		if err == nil && d.Verdict != aggregate.Allow {
+			err = fmt.Errorf("decision %q", d.Verdict)
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return nil, err

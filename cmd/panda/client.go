@@ -49,6 +49,17 @@ type request struct {
 	tries *int
 }
 
+// tenant is the tenant that a request is about, "" for none.
+func (r *request) tenant() string {
+	if rest, ok := strings.CutPrefix(r.path, "/v1/tenants/"); ok {
+		name, _, _ := strings.Cut(rest, "/")
+		if name, err := url.PathUnescape(name); err == nil {
+			return name
+		}
+	}
+	return r.query.Get("tenant")
+}
+
 // apiError is an answer that is not a success.
 type apiError struct {
 	Status int            `json:"status"`
@@ -154,7 +165,7 @@ func (c *apiClient) sendOnce(ctx context.Context, r request) (*http.Response, er
 	if res.StatusCode/100 != 2 {
 		defer res.Body.Close()
 		problem := readProblem(res)
-		if tenant := r.query.Get("tenant"); tenant != "" && problem.Status == http.StatusNotFound {
+		if tenant := r.tenant(); tenant != "" && problem.Status == http.StatusNotFound {
 			problem.Hint = fmt.Sprintf("this was asked of tenant %q; which there are: panda tenant list", tenant)
 		}
 		return nil, problem
@@ -226,13 +237,18 @@ func (c *apiClient) raw(ctx context.Context, r request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return readAnswer(res, r.path)
+}
+
+// readAnswer reads an answer whole and closes it.
+func readAnswer(res *http.Response, path string) ([]byte, error) {
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, answerBytesMax+1))
 	if err != nil {
-		return nil, fmt.Errorf("read the answer of %s: %w", r.path, err)
+		return nil, fmt.Errorf("read the answer of %s: %w", path, err)
 	}
 	if len(body) > answerBytesMax {
-		return nil, fmt.Errorf("read the answer of %s: it is larger than %d bytes; ask for less", r.path, answerBytesMax)
+		return nil, fmt.Errorf("read the answer of %s: it is larger than %d bytes; ask for less", path, answerBytesMax)
 	}
 	return body, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/agentik-os/panda/internal/eventlog"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/schemas"
+	"github.com/agentik-os/panda/schemas/apiclient"
 )
 
 // What a user reads when the server refuses, and with which exit code.
@@ -119,6 +121,13 @@ func TestUsageErrorsBeforeConnecting(t *testing.T) {
 		"key create --scope read", "key revoke", "import", "import x --workers 0", "import x --format xml", "import x --map time",
 		"quarantine replay", "quarantine replay 1-0 --all", "quarantine replay 1-0 --reason x", "quarantine replay 1-0 2-0 --file x",
 		"prices import x --format csv", "events tail -n -1", "tenant create --name x --slug y --monthly-budget ten",
+		"tenant", "tenant update", "tenant update x", "tenant update x --max-agents many", "tenant update x --budget y", "tenant upgrade x",
+		"tenant invite --tenant x --email y", "tenant invite --email y --role admin", "tenant members", "tenant members remove x",
+		"tenant import-users x", "tenant import-users x --csv /none", "tenant delete x --permanent", "tenant delete x --permanent --confirm",
+		"tenant delete x --confirm", "tenant export x --format csv", "tenant migrate x", "tenant migrate x --to y", "tenant erase-user x --user y",
+		"tenant usage x --month 2026-02", "tenant usage x --output usage.csv", "tenant usage x --detailed --month 2026",
+		"tenant usage x --detailed -o usage.xls", "tenant list -n -1", "key revoke x", "key rotate x --overlap 0", "key rotate x --overlap -1s",
+		"audit log -n -1", "plans show",
 	} {
 		a, _, _ := testApp(nil)
 		a.connect = func(context.Context) (*apiClient, func() error, error) {
@@ -128,7 +137,7 @@ func TestUsageErrorsBeforeConnecting(t *testing.T) {
 		root := newRoot(a)
 		root.SetArgs(strings.Fields(line))
 		err := root.ExecuteContext(t.Context())
-		if line == "" {
+		if line == "" || line == "tenant" {
 			if err != nil {
 				t.Errorf("help: %v", err)
 			}
@@ -137,5 +146,48 @@ func TestUsageErrorsBeforeConnecting(t *testing.T) {
 		if exitCode(err) != exitUsage {
 			t.Errorf("%q: %v, exit code %d", line, err, exitCode(err))
 		}
+	}
+}
+
+// The generated client has the key, the repeats and the errors of the one below it.
+func TestGeneratedClient(t *testing.T) {
+	calls := 0
+	var seen []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		calls++
+		body, _ := io.ReadAll(r.Body)
+		seen = append(seen, fmt.Sprintf("%s %s %s %s %s", r.Method, r.URL.RequestURI(), r.Header.Get("Authorization"), r.Header.Get("Content-Type"), body))
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case calls == 1:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case r.Method == http.MethodPost:
+			w.Header().Set("Content-Type", "application/problem+json")
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = w.Write([]byte(`{"type":"urn:panda:problem:not_found","title":"Not Found","status":404,"code":"not_found","detail":"nothing here"}`))
+		default:
+			_, _ = w.Write([]byte(`{"jobs":[{"name":"trim","schedule":"@daily","running":false,"last_run":null,"next_run":null,"duration_ms":0,"outcome":"","detail":""}]}`))
+		}
+	}))
+	defer server.Close()
+	c, err := (&apiClient{base: server.URL + "/under/", key: "k", http: server.Client()}).generated()
+	if err != nil {
+		t.Fatal(err)
+	}
+	jobs, err := c.ListJobsWithResponse(t.Context())
+	if err != nil || jobs.JSON200 == nil || jobs.JSON200.Jobs[0].Name != "trim" {
+		t.Errorf("%v, %v", jobs, err)
+	}
+	reason := "unpaid"
+	_, err = c.SuspendTenantWithResponse(t.Context(), "a/b", nil, apiclient.SuspendRequest{Reason: &reason})
+	if exitCode(err) != exitNotFound || err.Error() != "nothing here" {
+		t.Errorf("%v, exit code %d", err, exitCode(err))
+	}
+	want := []string{
+		"GET /under/v1/jobs Bearer k  ", "GET /under/v1/jobs Bearer k  ",
+		`POST /under/v1/tenants/a%2Fb/suspend Bearer k application/json {"reason":"unpaid"}`,
+	}
+	if diff := cmp.Diff(want, seen); diff != "" {
+		t.Error(diff)
 	}
 }

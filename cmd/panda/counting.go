@@ -143,7 +143,11 @@ func (p *pipeline) mendAlone(ctx context.Context, breach error) bool {
 // and the engine is our own: then a part may be taken out without a person.
 func (p *pipeline) restorable(ctx context.Context) bool {
 	state, err := p.log.State(ctx, schemas.StreamUsage)
-	return err == nil && state.First <= 1 && p.cfg.ClickHouseURL == ""
+	if err != nil || p.cfg.ClickHouseURL != "" {
+		return false
+	}
+	whole, err := p.gone.Cover(ctx, 1, state.First-1) // what was erased is not missed
+	return err == nil && whole
 }
 
 // catchUp holds the newest ranges against the ledger before anything is added to
@@ -216,7 +220,7 @@ func (p *pipeline) openWarehouse(ctx context.Context) (err error) {
 			DataDir: filepath.Join(p.cfg.Data, "warehouse"), MemoryLimitBytes: p.cfg.EngineMemory,
 			Listen: p.cfg.EngineListen, Token: p.cfg.EngineToken,
 		},
-		Logger: p.logger.With().Str("part", "warehouse").Logger(),
+		Runs: p.queries.runs, Logger: p.logger.With().Str("part", "warehouse").Logger(),
 	})
 	if err != nil {
 		return err
@@ -229,7 +233,8 @@ func (p *pipeline) openWarehouse(ctx context.Context) (err error) {
 	p.live = aggregate.NewLive(aggregate.LiveConfig{Shard: shard}, aggregate.NewLiveTables(p.db, p.places))
 	p.worker = rollup.New(rollup.Config{Shard: shard, Log: p.logger.With().Str("part", "rollup").Logger()}, rollup.NewTables(p.db, p.places))
 	p.reader = aggregate.NewReader(aggregate.ReaderConfig{Shard: shard, Live: p.live, Rollups: p.worker, Places: p.places}, p.db)
-	replayer := ingest.NewReplayer(ingest.ReplayerConfig{Shard: shard, Key: p.signing}, usageLog{log: p.log}, p.store, p.prices)
+	replayer := ingest.NewReplayer(ingest.ReplayerConfig{Shard: shard, Key: p.signing, Gone: p.gone.Cover, Erased: p.store.Erased},
+		usageLog{log: p.log, erased: p.gone}, p.store, p.prices)
 	p.verifier = rollup.NewVerifier(rollup.VerifyConfig{
 		Shard: shard, Log: countedLog{p.log, p.signing}, Replay: replayer.Check, NotOnLog: ingest.ErrNotOnLog,
 		BehindMax: p.cfg.behindMax(), Places: p.places,
@@ -239,6 +244,7 @@ func (p *pipeline) openWarehouse(ctx context.Context) (err error) {
 		Log: p.logger.With().Str("part", "repair").Logger(),
 	}, p.verifier, p.worker)
 	p.auditor = rollup.NewAuditor(rollup.AuditConfig{BehindMax: p.cfg.behindMax()}, p.repairer)
+	p.eraser, p.exporter = p.newEraser(), p.newExporter()
 	return p.addJobs()
 }
 
@@ -265,11 +271,12 @@ func (p *pipeline) newWriter() *ingest.Writer {
 		},
 		BehindMax: p.cfg.behindMax(),
 		Claims:    &writerClaims{log: p.log, shard: shard},
+		Gone:      p.gone.Cover,
 		OnCommit:  p.committed,
 		OnResume:  p.resumed,
 		Metrics:   p.writerMetrics,
 		Logger:    p.logger.With().Str("part", "writer").Logger(),
-	}, usageLog{log: p.log}, p.store, p.prices)
+	}, usageLog{log: p.log, erased: p.gone}, p.store, p.prices)
 }
 
 // committed hands accepted rows to the live totals and wakes the rollups.
@@ -299,6 +306,7 @@ func (p *pipeline) addJobs() error {
 	}, p.db)
 	return errors.Join(
 		p.jobs.Add(rollup.Job{Name: "audit", Schedule: failpoint.Schedule("17 * * * *"), Run: p.auditAll}),
+		p.jobs.Add(rollup.Job{Name: "erase", Schedule: failpoint.Schedule("23 3 * * *"), Run: p.eraseDue}),
 		p.jobs.Add(rollup.Job{Name: movesJob, Schedule: failpoint.Schedule("29 * * * *"), Run: p.endMoves}),
 		p.jobs.Add(rollup.Job{Name: trialsJob, Schedule: "7 * * * *", Run: p.endTrials}),
 		p.jobs.Add(rollup.Job{Name: "trim", Schedule: failpoint.Schedule("41 * * * *"), Run: p.trim}),

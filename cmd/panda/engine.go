@@ -75,7 +75,12 @@ func (e engineError) Error() string { return e.err.Error() }
 func (e engineError) Unwrap() error { return e.err }
 
 // engineCommand is how the pipeline starts its engine: this program again.
-func (c *Config) engineCommand(self string) []string { return []string{self, "engine"} }
+func (c *Config) engineCommand(self string) []string {
+	if c.program != "" {
+		self = c.program
+	}
+	return []string{self, "engine"}
+}
 
 // connect returns a client of the server at --url, else of the one that runs on
 // the data directory, else of one that is started for the command's duration.
@@ -91,6 +96,9 @@ func connect(ctx context.Context, a *app) (*apiClient, func() error, error) {
 		return &apiClient{base: address, key: a.key(), http: http.DefaultClient}, nothing, nil
 	}
 	cfg := *a.cfg
+	if cfg.PublicURL == "" {
+		cfg.PublicURL = "http://" + cfg.Listen // links lead to the server that will be there, not to this one
+	}
 	cfg.Listen, cfg.NATSListen = "127.0.0.1:0", ""
 	if a.getenv("PANDA_LOG_LEVEL") == "" && cfg.LogLevel == defaultConfig(a.getenv).LogLevel {
 		cfg.LogLevel = "warn" // a command is not a server; its output is its answer

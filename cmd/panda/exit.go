@@ -56,7 +56,7 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.As(err, &child):
 		return engine.ExitCode(child.err)
-	case errors.Is(err, errFoundWrong), errors.Is(err, errTooManyErrors):
+	case errors.Is(err, errFoundWrong), errors.Is(err, errTooManyErrors), errors.Is(err, errDeclined):
 		return exitWrong
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted

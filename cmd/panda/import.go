@@ -15,7 +15,8 @@ import (
 )
 
 const importLong = `Bring usage history in from files: CSV with a header row, or JSONL with one
-CloudEvent or one flat object per line; plain, gzip or zstd; - is standard input.
+CloudEvent or one flat object per line, or a file of panda export; plain, gzip or
+zstd; - is standard input.
 
 Columns that are called like a target are taken as they are; --map TARGET=COLUMN
 takes others, --set TARGET=VALUE gives every row the same. Targets:
@@ -138,6 +139,9 @@ func (a *app) importFile(ctx context.Context, c *apiClient, f importFlags, path 
 		return nil, fmt.Errorf("%s: %w", baseName(path), err)
 	}
 	defer closeRows()
+	if _, agents := rows.(*agentsRows); agents {
+		f.workers = 1 // in the order of the log: a void finds what it takes back
+	}
 	run := &importRun{
 		client: c, flags: f, mapping: m, rows: rows,
 		result: &importResult{File: baseName(path), DryRun: c == nil},

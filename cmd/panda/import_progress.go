@@ -44,6 +44,12 @@ func (a *app) startProgress(name string, size int64, read *countingReader, run *
 		// A terminal that cannot be written to is no reason to stop.
 		show, end = func() { _ = bar.Set64(min(read.n.Load(), barLimit(size))) }, func() { _ = bar.Clear() }
 	}
+	return ticking(every, show, end)
+}
+
+// ticking calls show now and then, until the function it returns is called, which waits
+// until nothing more is written.
+func ticking(every time.Duration, show, end func()) (stop func()) {
 	quit, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)

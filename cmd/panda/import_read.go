@@ -71,6 +71,9 @@ func openRows(r io.Reader, format string) (rows rowReader, closeRows func(), err
 		head = head[len(byteOrderMark):]
 	}
 	first := bytes.TrimLeftFunc(head, unicode.IsSpace)
+	if format == formatAuto && agentsHead.Match(head) {
+		return &agentsRows{in: json.NewDecoder(text)}, closePlain, nil
+	}
 	if format == formatAuto {
 		format = formatCSV
 		if len(first) > 0 && (first[0] == '{' || first[0] == '[') {

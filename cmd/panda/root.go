@@ -39,7 +39,8 @@ Every flag below has an environment variable: --api-key is PANDA_API_KEY, and so
 Exit codes:
    0  done
    1  the command worked and found something wrong: a check that does not hold,
-      rows that were rejected or contradict what is there
+      rows that were rejected or contradict what is there; or it asked and was
+      not told to go on
    2  wrong usage, or input that is refused
    3  not found
    4  not allowed: no key, a wrong key, or a key without the scope
@@ -83,8 +84,8 @@ func newRoot(a *app) *cobra.Command {
 	}
 	addGroup(root, "run", newServe(a), newDemo(a), newBench(a), newStatus(a), newConfig(a))
 	addGroup(root, "numbers", newUsage(a), newCost(a), newPrices(a), newVerify(a), newJobs(a))
-	addGroup(root, "events", newImport(a), newEvents(a), newQuarantine(a), newConflicts(a))
-	addGroup(root, "admin", newTenant(a), newKey(a))
+	addGroup(root, "events", newImport(a), newExport(a), newEvents(a), newQuarantine(a), newConflicts(a))
+	addGroup(root, "admin", newTenant(a), newPlans(a), newKey(a), newAudit(a), newDebug(a))
 	root.AddCommand(newEngine(a), newVersion(a))
 	markUsage(root)
 	return root
@@ -159,6 +160,7 @@ func (a *app) with(ctx context.Context, f func(c *apiClient) error) error {
 // tenantFlag gives a command its --tenant.
 func (a *app) tenantFlag(cmd *cobra.Command, to *string) {
 	cmd.Flags().StringVar(to, "tenant", a.getenv("PANDA_TENANT"), "slug or id of the tenant (not needed with a key of the tenant)")
+	_ = cmd.RegisterFlagCompletionFunc("tenant", a.completeTenants)
 }
 
 func envOr(getenv func(string) string, name, otherwise string) string {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/agentik-os/panda/ingest"
 	"github.com/agentik-os/panda/internal/api"
+	"github.com/agentik-os/panda/internal/apidoc"
 	"github.com/agentik-os/panda/internal/auth"
 	"github.com/agentik-os/panda/internal/httpapi"
 	"github.com/agentik-os/panda/internal/tenancy"
@@ -18,6 +19,7 @@ import (
 // routes fills the route table. Work that outlives a request ends with running.
 func (p *pipeline) routes(running context.Context, usage usageLog) {
 	cursors := httpapi.Cursors{Key: p.keyFor("cursors")}
+	apidoc.Register(p.server)
 	p.gateway.Routes(p.server)
 	invitations := auth.Invitations{Key: p.keyFor("invitations")}
 	(&httpapi.Tenants{
@@ -40,6 +42,8 @@ func (p *pipeline) routes(running context.Context, usage usageLog) {
 			seq, _, err := usage.Append(ctx, schemas.EnvelopeSubject(shard, tenant), "", envelope)
 			return seq, err
 		},
+		Calls:   p.calls,
+		Still:   p.mayStore,
 		Cursors: cursors,
 	}).Register(p.server)
 	operations := &httpapi.Operations{Base: running}
@@ -61,7 +65,7 @@ func (p *pipeline) stages() (*api.Stages, error) {
 		return nil, err
 	}
 	return &api.Stages{
-		Reader: p.reader, Live: p.live, Tables: p.store, Jobs: p.jobs, Rollup: p.worker,
+		Reader: p.reader, Live: p.live, Tables: p.store, Jobs: p.jobs, Rollup: p.worker, Statements: p.queries.catalog, Runs: p.queries.runs,
 		Verify: func(ctx context.Context, opts rollup.VerifyOptions, repair bool) (rollup.Repair, error) {
 			// Windows that are behind would be left out; a verify is worth a short wait.
 			waiting, cancel := context.WithTimeout(ctx, verifyWait)
@@ -84,7 +88,7 @@ func (p *pipeline) gatewayConfig() ingest.GatewayConfig {
 	return ingest.GatewayConfig{
 		Key:   p.signing,
 		Shard: func(string) uint32 { return shard },
-		Admit: p.admit,
+		Admit: p.admit, MayStore: p.mayStore,
 		FindTenant: func(scope tenancy.Scope, idOrSlug string) (string, error) {
 			t, err := p.registry.Find(scope, idOrSlug)
 			return t.ID, err
@@ -101,8 +105,8 @@ const admitRetry = 5 * time.Second
 // admit refuses events before the log is at risk: a disk that is filled up stops
 // the log for everybody, so it is never filled.
 func (p *pipeline) admit(tenant string) (time.Duration, error) {
-	if t, ok := p.registry.ByID(tenant); ok && (t.Status == tenancy.StatusSuspended || t.Status == tenancy.StatusDeleted) {
-		return 0, tenancy.ErrNotFound
+	if err := p.served(tenant); err != nil {
+		return 0, err
 	}
 	if free, known := p.lag.diskFree(); known && free >= 0 && free < p.cfg.DiskFreeMin {
 		return admitRetry, fmt.Errorf("the disk of the log has %d bytes left, below disk_free_min %d: %w", free, p.cfg.DiskFreeMin, schemas.ErrUnavailable)

@@ -1,20 +1,44 @@
 package main
 
 import (
+	"flag"
+	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/rogpeppe/go-internal/txtar"
 
+	"github.com/agentik-os/panda/internal/apidoc/apidoctest"
+	"github.com/agentik-os/panda/internal/warehouse/engine"
 	"github.com/agentik-os/panda/internal/warehouse/warehousetest"
 )
 
-// TestMain makes this binary three: the tests, the engine of their warehouse, and
-// panda itself, which the scripts run.
+// TestMain makes this binary four: the tests, the engine of their warehouse, the
+// engine of a pipeline that a test starts in its own process, and panda itself, which
+// the scripts run.
 func TestMain(m *testing.M) {
-	testscript.Main(runner{m}, map[string]func(){"panda": main})
+	if len(os.Args) > 1 && os.Args[1] == "engine" && os.Getenv(engine.EnvParent) != "" {
+		main()
+		return
+	}
+	testscript.Main(runner{m}, map[string]func(){"panda": checkedMain})
+}
+
+// checkedMain is main with every exchange of its client held against the API's
+// description; one that differs fails the command.
+func checkedMain() {
+	checker, err := apidoctest.New()
+	if err != nil {
+		panic(err)
+	}
+	http.DefaultTransport = checker.Transport(http.DefaultTransport)
+	main()
 }
 
 type runner struct{ m *testing.M }
@@ -33,7 +57,7 @@ func TestScripts(t *testing.T) {
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"await": await},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"await": await, "screen": screen, "save": save},
 		Setup: func(env *testscript.Env) error {
 			for name, value := range map[string]string{
 				"HOME": env.WorkDir, "XDG_CACHE_HOME": cache, "PANDA_DATA": filepath.Join(env.WorkDir, "data"),
@@ -66,4 +90,66 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 		case <-poll.C:
 		}
 	}
+}
+
+var rewrite = flag.Bool("rewrite", false, "write what the commands of the scripts print into the scripts")
+
+// changing is what differs from run to run: times, ids and revisions. What stands in for
+// times and ids is as long as they are, so that tables keep their shape.
+var changing = regexp.MustCompile(`(?m)\b20\d\d-\d\d-\d\d[ T]\d\d:\d\d:\d\d\b|\b(ten_|mem_|inv_|key:)[a-z2-7]{8,12}\b|^(Revision: )\d+$`)
+
+var letter = regexp.MustCompile(`[0-9a-z]`)
+
+// screen compares what the last command has printed with a file, character by character
+// but for what is changing: every digit and letter of that is an x.
+func screen(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: screen file")
+	}
+	got := changing.ReplaceAllStringFunc(ts.ReadFile("stdout"), func(s string) string {
+		if strings.HasPrefix(s, "Revision: ") {
+			return "Revision: x"
+		}
+		head := strings.IndexAny(s, "_:") + 1
+		if strings.HasPrefix(s, "20") {
+			head = 0
+		}
+		return s[:head] + letter.ReplaceAllString(s[head:], "x")
+	})
+	if *rewrite {
+		rewriteFile(ts, filepath.Join("testdata", "script", ts.Name()+".txtar"), args[0], got)
+		return
+	}
+	if diff := cmp.Diff(ts.ReadFile(args[0]), got); diff != "" {
+		ts.Fatalf("the screen is not that of %s (-want +got):\n%s\n%s", args[0], diff, got)
+	}
+}
+
+// rewriteFile replaces a file of a script.
+func rewriteFile(ts *testscript.TestScript, script, name, text string) {
+	archive, err := txtar.ParseFile(script)
+	ts.Check(err)
+	for i := range archive.Files {
+		if archive.Files[i].Name == name {
+			archive.Files[i].Data = []byte(text)
+		}
+	}
+	ts.Check(os.WriteFile(script, txtar.Format(archive), 0o644))
+}
+
+// save keeps what the last command has printed as a variable: the whole of it, or what
+// the group of a pattern matches.
+func save(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: save variable [pattern]")
+	}
+	text := strings.TrimSpace(ts.ReadFile("stdout"))
+	if len(args) == 2 {
+		found := regexp.MustCompile("(?m)" + args[1]).FindStringSubmatch(text)
+		if len(found) != 2 {
+			ts.Fatalf("%s is not in:\n%s", args[1], text)
+		}
+		text = found[1]
+	}
+	ts.Setenv(args[0], text)
 }

@@ -18,11 +18,14 @@ import (
 	"github.com/agentik-os/panda/ingest"
 	"github.com/agentik-os/panda/internal/auth"
 	"github.com/agentik-os/panda/internal/auth/oidc"
+	"github.com/agentik-os/panda/internal/erasure"
 	"github.com/agentik-os/panda/internal/eventlog"
+	"github.com/agentik-os/panda/internal/export"
 	"github.com/agentik-os/panda/internal/httpapi"
 	"github.com/agentik-os/panda/internal/invariant"
 	"github.com/agentik-os/panda/internal/placement"
 	"github.com/agentik-os/panda/internal/pricelist"
+	"github.com/agentik-os/panda/internal/ratelimit"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/internal/warehouse"
 	"github.com/agentik-os/panda/internal/warehouse/engine"
@@ -65,6 +68,8 @@ type pipeline struct {
 	signIns  *oidc.Verifier // nil where people do not sign in
 	adminKey auth.Secret
 	lag      *lagMonitor
+	limiter  *ratelimit.Limiter
+	direct   directKeys
 
 	db     *warehouse.DB
 	places *placement.Map
@@ -77,6 +82,10 @@ type pipeline struct {
 	verifier *rollup.Verifier
 	repairer *rollup.Repairer
 	auditor  *rollup.Auditor
+	eraser   *erasure.Eraser
+	exporter *export.Exporter
+	// gone knows where messages were erased from the log.
+	gone *erasure.Places
 	// These outlive a warehouse that had to be opened, or counting begun, again.
 	auditMetrics  *rollup.AuditMetrics
 	writerMetrics *ingest.WriterMetrics
@@ -96,6 +105,8 @@ type pipeline struct {
 	verified atomic.Uint64
 	// signing is the key of envelopes.
 	signing []byte
+	// queries says which statements there are, and which were run in this process.
+	queries queries
 	// known is closed once the registry is read, or will not be any more.
 	known     chan struct{}
 	openKnown func()
@@ -125,7 +136,7 @@ func startPipeline(ctx context.Context, cfg Config, logger zerolog.Logger) (_ *p
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
-	p := &pipeline{cfg: cfg, logger: logger, metrics: prometheus.NewRegistry(), ended: make(chan struct{}), known: make(chan struct{}), breach: make(chan error, 1), mended: make(chan struct{}, 1)}
+	p := &pipeline{cfg: cfg, logger: logger, metrics: prometheus.NewRegistry(), limiter: ratelimit.New(nil), ended: make(chan struct{}), known: make(chan struct{}), breach: make(chan error, 1), mended: make(chan struct{}, 1)}
 	p.monitor, p.auditMetrics = invariant.NewMonitor(p.metrics), rollup.NewAuditMetrics(p.metrics)
 	p.writerMetrics = ingest.NewWriterMetrics(p.metrics)
 	p.openKnown = sync.OnceFunc(func() { close(p.known) })
@@ -135,6 +146,9 @@ func startPipeline(ctx context.Context, cfg Config, logger zerolog.Logger) (_ *p
 			err = errors.Join(err, p.closeParts())
 		}
 	}()
+	if p.queries, err = readQueries(); err != nil {
+		return nil, err
+	}
 	if err := p.openLog(ctx); err != nil {
 		return nil, err
 	}
@@ -167,21 +181,24 @@ func (p *pipeline) openLog(ctx context.Context) (err error) {
 		Relay: p.cfg.NATSRelay, Replicas: p.cfg.replicas(), UsageMaxBytes: p.cfg.LogBytes,
 		Authenticate: func(user, password string) (string, bool) {
 			p.awaitKnown(ctx)
-			if k := keys.Load(); k != nil {
-				return k.CheckPassword(user, password)
+			k := keys.Load()
+			if k == nil {
+				return "", false
 			}
-			return "", false
+			tenant, ok := k.CheckPassword(user, password)
+			if id, err := auth.ParseKey(password); ok && err == nil {
+				p.direct.opened(tenant, id, time.Now())
+			}
+			return tenant, ok
 		},
-		Admit: func(tenant string) error {
-			_, err := p.admit(tenant)
-			return err
-		},
+		Admit: p.admitDirect, MayStore: p.servedDirect,
 		Logger: p.logger.With().Str("part", "log").Logger(),
 	})
 	if err != nil {
 		return err
 	}
 	p.lag = newLagMonitor(p.cfg.LagMax)
+	p.gone = erasure.NewPlaces(p.log)
 	p.registry = tenancy.New(tenancy.Config{DatabaseOf: p.cfg.newDatabases(), Logger: p.logger.With().Str("part", "tenancy").Logger()}, p.log)
 	authentication := auth.Config{Registry: p.registry, Members: p.registry, PlatformAdmins: p.admins(), Logger: p.logger}
 	if p.signIns, err = p.tokens(); err != nil {
@@ -235,7 +252,7 @@ func (p *pipeline) openDoors(ctx, running context.Context) (err error) {
 	usage := usageLog{log: p.log, appended: p.lag.appended}
 	p.gateway = ingest.NewGateway(p.gatewayConfig(), usage)
 	p.server = httpapi.New(httpapi.Config{
-		Addr: p.cfg.Listen, Authenticate: p.keys.Authenticate, Metrics: p.metrics, Refused: p.attempts.Note,
+		Addr: p.cfg.Listen, Authenticate: p.keys.Authenticate, Limit: p.limitCalls, Metrics: p.metrics, Refused: p.attempts.Note,
 		Logger: p.logger.With().Str("part", "http").Logger(),
 	})
 	p.server.AddCheck("log", p.log.Healthy)
@@ -249,6 +266,7 @@ func (p *pipeline) openDoors(ctx, running context.Context) (err error) {
 	p.group.Go(func() error { return p.server.Run(running) })
 	p.group.Go(func() error { return p.lag.run(running, p.log) })
 	p.group.Go(func() error { return p.attempts.Run(running) })
+	p.group.Go(func() error { return p.watchDirect(running) })
 	if p.signIns != nil {
 		p.group.Go(func() error { return p.signIns.Run(running) })
 	}

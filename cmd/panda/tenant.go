@@ -1,130 +1,118 @@
 package main
 
 import (
-	"context"
-	"errors"
-	"net/http"
 	"net/url"
-	"slices"
+	"strconv"
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/schemas"
 )
 
 // tenantView is a tenant as the API shows it.
 type tenantView struct {
-	ID               string         `json:"id"`
-	Name             string         `json:"name"`
-	Slug             string         `json:"slug"`
-	Plan             string         `json:"plan"`
-	Status           string         `json:"status"`
-	BillingEmail     string         `json:"billing_email"`
-	MonthlyBudget    *schemas.Money `json:"monthly_budget"`
-	MaxMonthlyTokens int64          `json:"max_monthly_tokens"`
-	CreatedAt        time.Time      `json:"created_at"`
-	UpdatedAt        time.Time      `json:"updated_at"`
-	TrialEndsAt      time.Time      `json:"trial_ends_at"`
-	DashboardURL     string         `json:"dashboard_url"`
-}
-
-type tenantList struct {
-	Items      []tenantView `json:"items"`
-	NextCursor string       `json:"next_cursor"`
-}
-
-// newTenantRequest is the body of POST /v1/tenants.
-type newTenantRequest struct {
-	Name             string `json:"name"`
-	Slug             string `json:"slug"`
-	Plan             string `json:"plan,omitempty"`
-	BillingEmail     string `json:"billing_email,omitempty"`
-	MonthlyBudget    string `json:"monthly_budget,omitempty"`
-	MaxMonthlyTokens int64  `json:"max_monthly_tokens,omitempty"`
-	MaxAgents        int64  `json:"max_agents,omitempty"`
+	ID               string                 `json:"id"`
+	Name             string                 `json:"name"`
+	Slug             string                 `json:"slug"`
+	OrgID            string                 `json:"org_id"`
+	Plan             string                 `json:"plan"`
+	Status           string                 `json:"status"`
+	SuspendedReason  string                 `json:"suspended_reason"`
+	BillingEmail     string                 `json:"billing_email"`
+	StripeCustomerID string                 `json:"stripe_customer_id"`
+	MonthlyBudget    *schemas.Money         `json:"monthly_budget"`
+	Budgets          []tenancy.Budget       `json:"budgets"`
+	Quotas           tenancy.Quotas         `json:"quotas"`
+	QuotaOverrides   tenancy.QuotaOverrides `json:"quota_overrides"`
+	Isolation        string                 `json:"isolation"`
+	DashboardURL     string                 `json:"dashboard_url"`
+	CreatedAt        time.Time              `json:"created_at"`
+	UpdatedAt        time.Time              `json:"updated_at"`
+	TrialEndsAt      time.Time              `json:"trial_ends_at"`
+	DeletedAt        time.Time              `json:"deleted_at"`
+	EraseAt          time.Time              `json:"erase_at"`
+	ErasedAt         time.Time              `json:"erased_at"`
+	Revision         uint64                 `json:"revision"`
 }
 
 // newTenant is `panda tenant`.
 func newTenant(a *app) *cobra.Command {
-	return group("tenant", "Create and list tenants", newTenantCreate(a), newTenantList(a), newTenantShow(a))
+	return group("tenant", "Create and manage tenants, their limits, people and data",
+		newTenantCreate(a), newTenantUpdate(a), newTenantUpgrade(a), newTenantList(a), newTenantShow(a), newTenantUsage(a),
+		newTenantInvite(a), newTenantInvitations(a), newTenantAccept(a), newTenantMembers(a), newTenantImportUsers(a),
+		newTenantSuspend(a), newTenantResume(a), newTenantActivate(a), newTenantDelete(a), newTenantRestore(a),
+		newTenantProvision(a), newTenantExport(a), newTenantEraseUser(a), newTenantMigrate(a))
 }
 
-func newTenantCreate(a *app) *cobra.Command {
-	var body newTenantRequest
-	cmd := &cobra.Command{
-		Use: "create", Short: "Create a tenant", Args: cobra.NoArgs,
-		Example: "  panda tenant create --name \"Acme Corporation\" --slug acme-corp --plan pro \\\n" +
-			"    --monthly-budget 1000 --billing-email billing@acme.com",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if body.MonthlyBudget != "" {
-				if _, err := schemas.ParseMoney(body.MonthlyBudget); err != nil {
-					return usagef("--monthly-budget: %v", err)
-				}
-			}
-			return a.with(cmd.Context(), func(c *apiClient) error {
-				t, raw, err := a.createTenant(cmd.Context(), c, body)
-				if err != nil {
-					return err
-				}
-				return a.show(raw, func() grid { return tenantGrid([]tenantView{t}) }, func() {
-					a.print("%s Tenant created successfully!\n\n", a.sign("✅", "*"))
-					a.drawTenant(t)
-				})
-			})
-		},
+// tenantPath is the address of a tenant, or of something of it.
+func tenantPath(tenant string, rest ...string) string {
+	path := "/v1/tenants/" + url.PathEscape(tenant)
+	for _, part := range rest {
+		path += "/" + url.PathEscape(part)
 	}
-	f := cmd.Flags()
-	f.StringVar(&body.Name, "name", "", "name of the organisation")
-	f.StringVar(&body.Slug, "slug", "", "its name in addresses and on the command line: a-z, 0-9 and dashes; it never changes")
-	f.StringVar(&body.Plan, "plan", "", "starter, pro or enterprise")
-	f.StringVar(&body.MonthlyBudget, "monthly-budget", "", "budget of a UTC month in USD, such as 1000 or 99.50")
-	f.StringVar(&body.BillingEmail, "billing-email", "", "where invoices go")
-	f.Int64Var(&body.MaxMonthlyTokens, "max-monthly-tokens", 0, "limit on the tokens of a UTC month (0: the plan's own)")
-	f.Int64Var(&body.MaxAgents, "max-agents", 0, "limit on agents (0: the plan's own)")
-	_ = cmd.MarkFlagRequired("name")
-	_ = cmd.MarkFlagRequired("slug")
-	return cmd
+	return path
 }
 
-// createTenant creates a tenant. A server that keeps no limit on agents gets the
-// request again without one, and the user is told.
-func (a *app) createTenant(ctx context.Context, c *apiClient, body newTenantRequest) (tenantView, []byte, error) {
-	for {
-		r, err := post("/v1/tenants", nil, body)
-		if err != nil {
-			return tenantView{}, nil, err
-		}
-		r.header = http.Header{"Idempotency-Key": {uuid.NewString()}}
-		r.retry = true
-		t, raw, err := call[tenantView](ctx, c, r)
-		if body.MaxAgents != 0 && refusesField(err, "/max_agents") {
-			a.say("note: this server keeps no limit on agents; --max-agents is left out\n")
-			body.MaxAgents = 0
-			continue
-		}
-		return t, raw, err
+// headOf are the lines about a tenant that the product's guide shows.
+func headOf(t *tenantView) [][2]string {
+	return [][2]string{{"Tenant ID", t.ID}, {"Name", t.Name}, {"Slug", t.Slug}, {"Dashboard", t.DashboardURL},
+		{"Status", tenantStatus(t, time.Now())}}
+}
+
+// drawTenant writes everything about a tenant.
+func (a *app) drawTenant(t *tenantView) {
+	a.fields(append(headOf(t), [][2]string{
+		{"Suspended because", t.SuspendedReason}, {"Can be restored until", stampUTC(t.EraseAt)}, {"Erased", stampUTC(t.ErasedAt)},
+		{"Plan", t.Plan}, {"Isolation", t.Isolation}, {"Monthly budget", budgetCell(t)}, {"Billing e-mail", t.BillingEmail},
+		{"Stripe customer", t.StripeCustomerID}, {"Organisation", t.OrgID}, {"Created", stampUTC(t.CreatedAt)},
+		{"Changed", stampUTC(t.UpdatedAt)}, {"Revision", strconv.FormatUint(t.Revision, 10)},
+	}...))
+	if t.Status == string(tenancy.StatusErased) {
+		return
+	}
+	a.print("\n")
+	a.draw(quotaGrid(t))
+	if len(t.Budgets) > 0 {
+		a.print("\n")
+		a.draw(budgetGrid(t.Budgets))
 	}
 }
 
-// refusesField reports whether an answer does not know a field.
-func refusesField(err error, pointer string) bool {
-	var api *apiError
-	return errors.As(err, &api) && slices.ContainsFunc(api.Errors, func(f problemField) bool {
-		return f.Pointer == pointer && (f.Code == schemas.CodeUnknown || f.Code == schemas.CodeUnsupported)
-	})
+// quotaTitles are the names of quotas in the product's guide.
+var quotaTitles = map[tenancy.QuotaName]string{
+	tenancy.MaxAgents: "Agents", tenancy.MaxMonthlyTokens: "Monthly tokens", tenancy.MaxStorageGB: "Storage (GB)",
+	tenancy.MaxConcurrentSessions: "Concurrent sessions", tenancy.MaxAPICallsPerMinute: "API calls/min",
 }
 
-// drawTenant writes a tenant the way the product's guide shows it.
-func (a *app) drawTenant(t tenantView) {
-	a.fields([][2]string{
-		{"Tenant ID", t.ID}, {"Name", t.Name}, {"Slug", t.Slug}, {"Dashboard", t.DashboardURL},
-		{"Status", tenantStatus(t)}, {"Plan", t.Plan}, {"Monthly budget", budgetCell(t)},
-		{"Monthly tokens", limitCell(t.MaxMonthlyTokens)}, {"Billing e-mail", t.BillingEmail},
-		{"Created", stamp(t.CreatedAt)},
-	})
+func quotaGrid(t *tenantView) grid {
+	g := grid{columns: []column{textColumn("quota"), numberColumn("limit"), textColumn("from")}}
+	for _, name := range tenancy.QuotaNames() {
+		from := "plan " + t.Plan
+		if _, own := t.QuotaOverrides[name]; own {
+			from = "its own"
+		}
+		g.rows = append(g.rows, []string{quotaTitles[name], limitText(t.Quotas.Of(name)), from})
+	}
+	return g
+}
+
+// limitText is a limit for people.
+func limitText(l tenancy.Limit) string {
+	if l == tenancy.Unlimited {
+		return l.String()
+	}
+	return grouped(int64(l))
+}
+
+func budgetGrid(budgets []tenancy.Budget) grid {
+	g := grid{columns: []column{textColumn("budget of"), textColumn("name"), numberColumn("per month")}}
+	for _, b := range budgets {
+		g.rows = append(g.rows, []string{strings.ReplaceAll(string(b.Kind), "_", " "), b.Name, b.MonthlyBudget.Display()})
+	}
+	return g
 }
 
 // fields writes names and values, one a line, without those that are empty.
@@ -136,75 +124,100 @@ func (a *app) fields(pairs [][2]string) {
 	}
 }
 
-func tenantStatus(t tenantView) string {
+// tenantStatus is the state of a tenant in words. A day of a trial that has begun is
+// one that remains.
+func tenantStatus(t *tenantView, now time.Time) string {
 	if t.Status == "" {
 		return ""
 	}
-	if t.Status != "trial" {
+	if t.Status != string(tenancy.StatusTrial) {
 		return strings.ToUpper(t.Status[:1]) + t.Status[1:]
 	}
 	if t.TrialEndsAt.IsZero() {
 		return "Active (Trial)"
 	}
-	days := int64(time.Until(t.TrialEndsAt) / (24 * time.Hour))
+	const day = 24 * time.Hour
+	days := int64((t.TrialEndsAt.Sub(now) + day - 1) / day)
 	return "Active (Trial - " + plural(max(days, 0), "day", "days") + " remaining)"
 }
 
-func budgetCell(t tenantView) string {
+func budgetCell(t *tenantView) string {
 	if t.MonthlyBudget == nil {
 		return ""
 	}
 	return t.MonthlyBudget.Display()
 }
 
-func limitCell(n int64) string {
-	if n == 0 {
+// stampUTC is a time in a sentence.
+func stampUTC(t time.Time) string {
+	if t.IsZero() {
 		return ""
 	}
-	return grouped(n)
+	return stamp(t) + " UTC"
 }
 
-func newTenantList(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use: "list", Short: "List tenants", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.with(cmd.Context(), func(c *apiClient) error {
-				body, tenants, err := allPages(cmd.Context(), c, "/v1/tenants", nil, "items", 0,
-					func(l tenantList) ([]tenantView, string) { return l.Items, l.NextCursor })
-				if err != nil {
-					return err
-				}
-				return a.show(body, func() grid { return tenantGrid(tenants) }, func() {
-					if len(tenants) == 0 {
-						a.print("No tenants yet. Create one with: panda tenant create --name NAME --slug SLUG\n")
-						return
-					}
-					a.draw(tenantGrid(tenants))
-				})
-			})
-		},
-	}
-}
-
+// tenantGrid is the table of tenants for people.
 func tenantGrid(tenants []tenantView) grid {
 	g := grid{columns: []column{textColumn("slug"), textColumn("name"), textColumn("plan"), textColumn("status"),
 		numberColumn("budget"), textColumn("id"), textColumn("created")}}
-	for _, t := range tenants {
+	for i := range tenants {
+		t := &tenants[i]
 		g.rows = append(g.rows, []string{t.Slug, t.Name, t.Plan, t.Status, budgetCell(t), t.ID, stamp(t.CreatedAt)})
 	}
 	return g
 }
 
+// tenantCSV has everything about tenants that fits a cell, for machines: amounts and
+// limits as the API has them.
+func tenantCSV(tenants []tenantView) grid {
+	g := grid{columns: []column{textColumn("id"), textColumn("slug"), textColumn("name"), textColumn("plan"), textColumn("status"),
+		textColumn("billing_email"), textColumn("stripe_customer_id"), textColumn("org_id"), numberColumn("monthly_budget")}}
+	for _, name := range tenancy.QuotaNames() {
+		g.columns = append(g.columns, numberColumn(string(name)))
+	}
+	for _, name := range []string{"isolation", "created_at", "trial_ends_at", "deleted_at", "erase_at", "revision"} {
+		g.columns = append(g.columns, textColumn(name))
+	}
+	for i := range tenants {
+		t := &tenants[i]
+		budget := ""
+		if t.MonthlyBudget != nil {
+			budget = t.MonthlyBudget.String()
+		}
+		row := []string{t.ID, t.Slug, t.Name, t.Plan, t.Status, t.BillingEmail, t.StripeCustomerID, t.OrgID, budget}
+		for _, name := range tenancy.QuotaNames() {
+			row = append(row, t.Quotas.Of(name).String())
+		}
+		g.rows = append(g.rows, append(row, t.Isolation, instant(t.CreatedAt), instant(t.TrialEndsAt), instant(t.DeletedAt),
+			instant(t.EraseAt), strconv.FormatUint(t.Revision, 10)))
+	}
+	return g
+}
+
+// instant is a time for machines.
+func instant(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// showTenant writes a tenant in the form that was asked for.
+func (a *app) showTenant(t *tenantView, raw []byte, people func()) error {
+	return a.show(raw, func() grid { return tenantCSV([]tenantView{*t}) }, people)
+}
+
 func newTenantShow(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use: "show TENANT", Short: "Show a tenant by slug or id", Args: cobra.ExactArgs(1),
+		Use: "show TENANT", Short: "Show a tenant by slug or id: status, limits, budgets", Args: cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeTenant,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.with(cmd.Context(), func(c *apiClient) error {
-				t, raw, err := call[tenantView](cmd.Context(), c, get("/v1/tenants/"+url.PathEscape(args[0]), nil))
+				t, raw, err := call[tenantView](cmd.Context(), c, get(tenantPath(args[0]), nil))
 				if err != nil {
 					return err
 				}
-				return a.show(raw, func() grid { return tenantGrid([]tenantView{t}) }, func() { a.drawTenant(t) })
+				return a.showTenant(&t, raw, func() { a.drawTenant(&t) })
 			})
 		},
 	}

@@ -121,7 +121,7 @@ func TestTidyImports(t *testing.T) {
 // pureFiles hold the cores that a test runs without anything around them.
 var pureFiles = []string{
 	"ingest/identity.go", "ingest/verdict.go", "ingest/envelope.go", "ingest/filter.go",
-	"aggregate/fold.go", "aggregate/decide.go", "rollup/plan.go",
+	"aggregate/fold.go", "aggregate/foldspent.go", "aggregate/decide.go", "aggregate/decide_message.go", "rollup/plan.go",
 	"schemas/money.go", "schemas/tokens.go", "schemas/price_rate.go", "schemas/window.go",
 }
 
@@ -171,6 +171,9 @@ func TestTidyPackagesHaveDocs(t *testing.T) {
 func TestTidySizes(t *testing.T) {
 	t.Parallel()
 	for _, f := range sourceFiles(t) {
+		if ast.IsGenerated(f.file) {
+			continue // nobody reads or changes it
+		}
 		lines := bytes.Count(f.text, []byte("\n"))
 		if lines > fileLinesMax && !f.test {
 			t.Errorf("%s has %d lines; at most %d", f.path, lines, fileLinesMax)
@@ -249,13 +252,18 @@ func TestTidySQL(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no statements found: %v", err)
 	}
+	// Some of these change tables, which cannot be explained; tests run each of them.
+	inner, err := filepath.Glob("../../internal/*/sql/*.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
 	code := map[string]string{}
 	for _, f := range sourceFiles(t) {
 		if !f.test {
 			code[f.dir] += string(f.text)
 		}
 	}
-	for _, name := range files {
+	for _, name := range slices.Concat(files, inner) {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
@@ -263,7 +271,7 @@ func TestTidySQL(t *testing.T) {
 		if !strings.HasPrefix(string(text), "--") {
 			t.Errorf("%s does not begin with a comment that says why", name)
 		}
-		stage := filepath.Base(filepath.Dir(filepath.Dir(name)))
+		stage := strings.TrimPrefix(filepath.Dir(filepath.Dir(name)), "../../")
 		if stage == "schemas" {
 			continue // Migrate ran them
 		}
@@ -271,6 +279,9 @@ func TestTidySQL(t *testing.T) {
 		family := word[:strings.LastIndexByte(word, '_')+1] // named "verify_" + grain
 		if !strings.Contains(code[stage], `"`+word+`"`) && (family == "" || !strings.Contains(code[stage], `"`+family+`"`)) {
 			t.Errorf("%s: no code of %s names it", name, stage)
+		}
+		if slices.Contains(inner, name) {
+			continue
 		}
 		if err := explain(t, db, string(text)); err != nil {
 			t.Errorf("%s: %v", name, err)

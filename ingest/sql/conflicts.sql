@@ -1,3 +1,4 @@
+-- all tenants: a key of the platform may list everybody's; a tenant's key always names itself.
 -- Events that came with a taken id and other content, newest first, after a place
 -- in that order.
 SELECT

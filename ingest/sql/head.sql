@@ -1,3 +1,4 @@
+-- all tenants: it reads a place in the log, which all tenants share.
 -- The position of a shard: where the newest committed range ends and which price
 -- revision was in force there, and when the newest commit was. count() keeps an empty ledger apart from an answer
 -- that got lost on the way.

@@ -1,3 +1,4 @@
+-- all tenants: a key of the platform may list everybody's; a tenant's key always names itself.
 -- Quarantined messages and events, newest first, after a place in that order.
 SELECT
     tenant,

@@ -1,3 +1,4 @@
+-- all tenants: a key of the platform may replay anybody's; a tenant's key always names itself.
 -- One quarantined message or event by its place in the log.
 SELECT
     tenant,

@@ -1,3 +1,4 @@
+-- all tenants: a range of the log is judged again as a whole.
 -- One committed range with all it must add up to, and the price revision that was
 -- in force before it: that of the range that ends where it begins.
 SELECT

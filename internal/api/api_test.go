@@ -4,12 +4,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -19,19 +23,46 @@ import (
 
 	"github.com/agentik-os/panda/aggregate"
 	"github.com/agentik-os/panda/ingest"
+	"github.com/agentik-os/panda/internal/apidoc"
+	"github.com/agentik-os/panda/internal/apidoc/apidoctest"
 	"github.com/agentik-os/panda/internal/auth"
 	"github.com/agentik-os/panda/internal/eventlog"
 	"github.com/agentik-os/panda/internal/eventlog/eventlogtest"
 	"github.com/agentik-os/panda/internal/httpapi"
 	"github.com/agentik-os/panda/internal/pricelist"
+	"github.com/agentik-os/panda/internal/statement"
 	"github.com/agentik-os/panda/internal/tenancy"
+	"github.com/agentik-os/panda/internal/warehouse"
 	"github.com/agentik-os/panda/internal/warehouse/warehousetest"
 	"github.com/agentik-os/panda/rollup"
 	"github.com/agentik-os/panda/schemas"
 )
 
-// TestMain lets this test binary be the engine's child process too.
-func TestMain(m *testing.M) { os.Exit(warehousetest.Main(m)) }
+// described holds every exchange of every test against the API's description.
+var described = sync.OnceValues(apidoctest.New)
+
+// TestMain lets this test binary be the engine's child process too. A run of all tests
+// has to have seen every route of this package and of the gateway succeed.
+func TestMain(m *testing.M) {
+	code := warehousetest.Main(m)
+	if all := flag.Lookup("test.run"); code == 0 && (all == nil || all.Value.String() == "") && len(served) > 0 {
+		checker, err := described()
+		if err != nil {
+			panic(err)
+		}
+		missing := checker.Missing(func(o *apidoc.Operation) bool {
+			return slices.Contains([]string{"Events", "Usage", "Entitlements", "Prices", "Platform"}, o.Tags[0]) && served[o.Pattern()]
+		})
+		if len(missing) > 0 {
+			fmt.Fprintf(os.Stderr, "no test has these operations of the API answer with success: %v\n", missing)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// served are the patterns of the routes of a stack, once there was one.
+var served map[string]bool
 
 // patience bounds a wait for another goroutine; nothing here takes that long.
 const patience = 60 * time.Second
@@ -123,6 +154,8 @@ type stack struct {
 	priceLog *priceLog
 	prices   *pricelist.List
 	registry *tenancy.Registry
+	db       *warehouse.DB
+	runs     *warehouse.Runs
 	live     *aggregate.Live
 	worker   *rollup.Worker
 	jobs     *rollup.Jobs
@@ -164,6 +197,13 @@ func newStack(t *testing.T) *stack {
 	if err := db.Migrate(t.Context(), schemas.Migrations()); err != nil {
 		t.Fatal(err)
 	}
+	catalog, err := statement.NewCatalog(schemas.Migrations(), map[string]fs.FS{
+		"aggregate": aggregate.Statements(), "ingest": ingest.Statements(), "rollup": rollup.Statements()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.db, s.runs = db, warehouse.NewRuns(warehouse.RunsConfig{Names: catalog.Names()})
+	db.Observe(s.runs)
 	clock := func() time.Time { return s.now }
 	s.registry = tenancy.New(tenancy.Config{}, s.log)
 	s.run("registry", s.registry.Run)
@@ -188,7 +228,7 @@ func newStack(t *testing.T) *stack {
 	verifier := rollup.NewVerifier(rollup.VerifyConfig{Log: usageLog{s.log}, Replay: func(context.Context, uint64) error { return nil }}, db)
 	stages := &Stages{
 		Reader: aggregate.NewReader(aggregate.ReaderConfig{Live: s.live, Rollups: s.worker, Now: clock}, db),
-		Live:   s.live, Tables: tables, Jobs: s.jobs, Rollup: s.worker,
+		Live:   s.live, Tables: tables, Jobs: s.jobs, Rollup: s.worker, Statements: catalog, Runs: s.runs,
 		Verify: func(ctx context.Context, opts rollup.VerifyOptions, _ bool) (rollup.Repair, error) {
 			report, err := verifier.Verify(ctx, opts, nil)
 			return rollup.Repair{Report: report}, err
@@ -219,13 +259,15 @@ func (s *stack) serve(stages *Stages, clock func() time.Time) {
 			return t.ID, err
 		},
 	}, usageLog{s.log})
+	authenticate := auth.New(auth.Config{Registry: s.registry, RemoteIP: httpapi.RemoteIP}).Authenticate
 	server := httpapi.New(httpapi.Config{
-		Authenticate: auth.New(auth.Config{Registry: s.registry, RemoteIP: httpapi.RemoteIP}).Authenticate,
-		Metrics:      prometheus.NewRegistry(), Logger: zerolog.Nop(),
+		Authenticate: authenticate, Metrics: prometheus.NewRegistry(), Logger: zerolog.Nop(),
 	})
 	cursors := httpapi.Cursors{Key: bytes.Repeat([]byte{7}, 32)}
 	gateway.Routes(server)
-	(&httpapi.Tenants{Registry: s.registry, Cursors: cursors}).Register(server)
+	invitations := auth.Invitations{Key: bytes.Repeat([]byte{8}, 32)}
+	(&httpapi.Tenants{Registry: s.registry, Cursors: cursors, Authenticate: authenticate,
+		NewToken: invitations.NewToken, ReadToken: invitations.ReadToken}).Register(server)
 	(&API{
 		Stages: func() (*Stages, error) {
 			if f := s.onStages.Load(); f != nil {
@@ -248,7 +290,16 @@ func (s *stack) serve(stages *Stages, clock func() time.Time) {
 		},
 	}).Register(server)
 	s.routes = server.Routes()
-	web := httptest.NewServer(server.Handler())
+	served = map[string]bool{}
+	for _, route := range s.routes {
+		served[route.Pattern] = true
+	}
+	// Every answer of every test is held against the API's description.
+	checker, err := described()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	web := httptest.NewServer(checker.Wrap(s.t, server.Handler()))
 	s.t.Cleanup(web.Close)
 	s.url = web.URL
 }

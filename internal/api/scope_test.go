@@ -23,12 +23,20 @@ func TestAnotherTenantIsNotThere(t *testing.T) {
 	others := map[string]int{
 		"GET /v1/prices": 200, "GET /v1/prices/{provider}/{model...}": 200, "POST /v1/prices/import": 403,
 		"GET /v1/summary": 403, "GET /v1/jobs": 403, "POST /v1/verify": 403,
-		"GET /v1/tenants": 403, "POST /v1/tenants": 403,
+		"GET /v1/tenants": 403, "POST /v1/tenants": 403, "GET /v1/plans": 200,
+		"POST /v1/invitations/accept": 400, "POST /v1/signup": 403,
+		// These take the platform or an owner, whoever they are about.
+		"DELETE /v1/tenants/{tenant}": 403, "PUT /v1/tenants/{tenant}/plan": 403, "POST /v1/tenants/{tenant}/suspend": 403,
+		"POST /v1/tenants/{tenant}/resume": 403, "POST /v1/tenants/{tenant}/activate": 403, "POST /v1/tenants/{tenant}/restore": 403,
 	}
 	// What another tenant has, and what nobody has, where a path names a thing.
 	things := map[string][2]string{
 		"POST /v1/quarantine/{id}/replay": {placeText(held, 0), placeText(held+100, 0)},
 		"DELETE /v1/keys/{id}":            {betaKey.ID, "aaaaaaaa"},
+	}
+	others["GET /v1/templates"] = 200
+	for _, route := range []string{"GET /v1/debug/user-sessions/{user}", "GET /v1/debug/slow-queries", "GET /v1/audit/queries"} {
+		others[route] = 403
 	}
 	for _, route := range s.routes {
 		if !strings.HasPrefix(route.Pattern[strings.Index(route.Pattern, " ")+1:], "/v1/") {

@@ -195,9 +195,9 @@ func TestEntitlements(t *testing.T) {
 		millions int
 		want     answer
 	}{
-		{7, answer{"allow", &entitlementLimit{"monthly_budget", "10.000000", "7.000000", 70}}},
-		{1, answer{"warn", &entitlementLimit{"monthly_budget", "10.000000", "8.000000", 80}}},
-		{2, answer{"throttle", &entitlementLimit{"monthly_budget", "10.000000", "10.000000", 100}}},
+		{7, answer{"allow", &entitlementLimit{"monthly_budget", "10.000000", "7.000000", 70, 0}}},
+		{1, answer{"warn", &entitlementLimit{"monthly_budget", "10.000000", "8.000000", 80, 80}}},
+		{2, answer{"throttle", &entitlementLimit{"monthly_budget", "10.000000", "10.000000", 100, 100}}},
 	} {
 		event := call(fmt.Sprint("e", i), s.now, fmt.Sprintf(`"model":"alpha","tokens":{"input":%d}`, row.millions*1_000_000))
 		a := s.ask(s.platform, "POST", "/v1/events?tenant="+spends, "["+event+"]")
@@ -211,7 +211,7 @@ func TestEntitlements(t *testing.T) {
 	a := s.ask(s.platform, "POST", "/v1/events?tenant="+counts, "["+call("e", s.now, `"model":"alpha","tokens":{"input":900}`)+"]")
 	s.judged(into[struct{ Seq uint64 }](t, a).Seq)
 	got := into[answer](t, s.get(s.platform, "/v1/entitlements?tenant="+counts))
-	if diff := cmp.Diff(answer{"warn", &entitlementLimit{"monthly_tokens", "1000", "900", 90}}, got); diff != "" {
+	if diff := cmp.Diff(answer{"warn", &entitlementLimit{"monthly_tokens", "1000", "900", 90, 90}}, got); diff != "" {
 		t.Errorf("tokens (-want +got):\n%s", diff)
 	}
 }

@@ -14,6 +14,8 @@ type Body struct {
 	ids   []int // where the 36 characters of an id begin
 	times []int // where the 24 characters of a time begin
 	rnd   *rand.Rand
+	// Strangers makes Fill give every event an agent that no other has.
+	Strangers bool
 }
 
 // A shape is a model and the usual size of its calls.
@@ -75,6 +77,9 @@ func (b *Body) Fill(events int, at time.Time) {
 		b.Text = append(append(b.Text, `,"department":"`...), places[agent%uint64(len(places))]...)
 		b.Text = strconv.AppendUint(append(b.Text, `","cost_center":"CC-10`...), agent%uint64(len(places)), 10)
 		b.Text = strconv.AppendUint(append(b.Text, `","agent":"agent-`...), agent, 10)
+		if b.Strangers {
+			b.Text = strconv.AppendUint(append(b.Text, '-'), b.rnd.Uint64(), 36)
+		}
 		b.Text = strconv.AppendUint(append(b.Text, `","user":"u-`...), r>>16%userCount, 10)
 		b.Text = strconv.AppendUint(append(b.Text, `","session":"s-`...), session>>32, 16)
 		output := uneven(b.rnd.Uint64(), s.output)

@@ -41,6 +41,8 @@ type Load struct {
 	// Fresh makes every event anew. Otherwise batches are made before the load
 	// and only ids and times are new, which costs a tenth.
 	Fresh bool `json:"fresh"`
+	// Strangers gives every event an agent of its own.
+	Strangers bool `json:"strangers"`
 }
 
 // Loaded is what became of a Load.
@@ -127,7 +129,11 @@ func (s *sender) prepare(seed uint64) {
 		n = 1
 	}
 	for i := range n {
-		s.bodies = append(s.bodies, NewBody(seed+uint64(i), s.load.Events, time.Now()))
+		b := NewBody(seed+uint64(i), s.load.Events, time.Now())
+		if b.Strangers = s.load.Strangers; b.Strangers {
+			b.Fill(s.load.Events, time.Now())
+		}
+		s.bodies = append(s.bodies, b)
 	}
 }
 

@@ -51,9 +51,12 @@ type Config struct {
 	// connection waits. Nil refuses everyone that is not in Users.
 	Authenticate func(user, password string) (tenant string, ok bool)
 	// Admit says whether a runtime of a tenant may store a message now; it is asked
-	// for each. A runtime that is refused is told to send again. It must be safe for
-	// concurrent use. Nil admits all.
+	// for each. A runtime that is refused is told to send again, or, by a *Refusal,
+	// what it says. It must be safe for concurrent use. Nil admits all.
 	Admit func(tenant string) error
+	// MayStore is asked again, as Admit is, right before a message that was admitted
+	// is stored: it may have waited behind others of its tenant. Nil: it may.
+	MayStore func(tenant string) error
 	// Users may connect to Listen besides those Authenticate knows.
 	Users []User
 

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,14 +41,15 @@ type door struct {
 	authenticate func(user, password string) (string, bool)
 	srv          atomic.Pointer[server.Server]
 
-	mu    sync.Mutex
-	users map[string]User // by name
+	mu      sync.Mutex
+	users   map[string]User // by name
+	tenants map[string]bool // that have an account
 }
 
 func newDoor(cfg Config) *door {
 	var secret [32]byte
 	_, _ = rand.Read(secret[:]) // never fails since Go 1.24
-	d := &door{secret: hex.EncodeToString(secret[:]), authenticate: cfg.Authenticate}
+	d := &door{secret: hex.EncodeToString(secret[:]), authenticate: cfg.Authenticate, tenants: map[string]bool{}}
 	d.set(cfg.Users)
 	return d
 }
@@ -118,6 +120,7 @@ func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byt
 func (d *door) account(tenant string) (*server.Account, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.tenants[tenant] = true
 	account, isNew := d.srv.Load().LookupOrRegisterAccount(accountPrefix + tenant)
 	if !isNew {
 		return account, nil
@@ -163,6 +166,24 @@ func (l *Log) Disconnect(tenant string) error {
 			_ = srv.DisconnectClientByID(c.Cid)
 		}
 	}
+}
+
+// Connected returns the tenants whose runtimes are connected, in no order.
+func (l *Log) Connected() []string {
+	if l.broker == nil {
+		return nil
+	}
+	d, srv := l.broker.door, l.broker.server()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var names []string
+	for tenant := range d.tenants {
+		account, err := srv.LookupAccount(accountPrefix + tenant)
+		if err == nil && account.NumLocalConnections() > 0 {
+			names = append(names, tenant)
+		}
+	}
+	return names
 }
 
 // Addr is where runtimes connect, "" without Config.Listen.
@@ -218,21 +239,47 @@ func (l *Log) relay(m *nats.Msg) {
 			return
 		}
 	}
+	if !l.queues.add(tenant, m) {
+		l.answer(m, Ack{}, &Refusal{Code: http.StatusTooManyRequests, Description: fmt.Sprintf(
+			"%d messages of this tenant are on the way, or %d bytes; wait for their acknowledgements and send this one again", doorMessagesMax, doorBytesMax)})
+		return
+	}
+	l.pump(tenant)
+}
+
+// pump stores what a tenant has waiting, in order, as far as it may at once.
+func (l *Log) pump(tenant string) {
+	for m := l.queues.next(tenant); m != nil; m = l.queues.next(tenant) {
+		l.put(tenant, m)
+		l.queues.stored(tenant)
+	}
+}
+
+// put begins to store a message, and arranges its answer.
+func (l *Log) put(tenant string, m *nats.Msg) {
 	msg := Message{Subject: schemas.DirectSubject(tenant), Data: m.Data}
 	if id := m.Header.Get(jetstream.MsgIDHeader); id != "" {
 		msg.ID = "direct/" + tenant + "/" + id
 	}
-	future, err := l.AppendAsync(l.background, msg)
-	if err != nil {
-		l.answer(m, Ack{}, err)
-		return
+	var err error
+	if l.cfg.MayStore != nil {
+		err = l.cfg.MayStore(tenant)
 	}
-	_, err = l.spawn(func(ctx context.Context) {
-		ack, err := future.Wait(ctx)
-		l.answer(m, ack, err)
-	})
+	var future *Future
+	if err == nil {
+		future, err = l.AppendAsync(l.background, msg)
+	}
+	if err == nil {
+		_, err = l.spawn(func(ctx context.Context) {
+			ack, err := future.Wait(ctx)
+			l.answer(m, ack, err)
+			l.queues.done(tenant)
+			l.pump(tenant)
+		})
+	}
 	if err != nil {
 		l.answer(m, Ack{}, err)
+		l.queues.done(tenant)
 	}
 }
 
@@ -252,13 +299,16 @@ func (l *Log) answer(m *nats.Msg, ack Ack, err error) {
 		Seq       uint64   `json:"seq"`
 		Duplicate bool     `json:"duplicate,omitempty"`
 	}{Stream: ack.Stream, Seq: ack.Seq, Duplicate: ack.Duplicate}
+	var refusal *Refusal
 	switch {
+	case errors.As(err, &refusal):
+		out.Error = &failure{Code: refusal.Code, ErrorCode: codeRefused, Description: refusal.Description}
 	case errors.Is(err, schemas.ErrInvalid):
 		out.Error = &failure{Code: 400, ErrorCode: int(codeTooLarge), Description: "message is too large"}
 	case errors.Is(err, ErrFull):
 		out.Error = &failure{Code: 503, ErrorCode: int(codeStoreFailed), Description: textMaxBytes}
 	case err != nil:
-		out.Error = &failure{Code: 503, ErrorCode: 10008, Description: "not stored, send again"}
+		out.Error = &failure{Code: 503, ErrorCode: codeRefused, Description: "not stored, send again"}
 	}
 	body, encodeErr := json.Marshal(out)
 	if encodeErr == nil {

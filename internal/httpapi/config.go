@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"github.com/agentik-os/panda/internal/ratelimit"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/schemas"
 )
@@ -21,6 +22,10 @@ type Config struct {
 	Socket string
 	// Authenticate says who a request comes from. Required.
 	Authenticate func(*http.Request) (tenancy.Scope, error)
+	// Limit counts a request of a caller against what it may ask per minute, after
+	// authentication and before anything else. Its answer is on every response; a
+	// request that it refuses is 429. Default: no limit for anybody.
+	Limit func(tenancy.Scope) ratelimit.State
 	// Refused is told of requests that were not let in and of changes that were not
 	// made, for the audit log. Nil tells nobody. It must not wait.
 	Refused func(tenancy.Attempt)
@@ -29,6 +34,9 @@ type Config struct {
 	// TrustedProxies are the networks whose X-Forwarded-For is believed. Default
 	// none: anybody can write that header.
 	TrustedProxies []netip.Prefix
+
+	// Idempotency bounds what is remembered of requests with an Idempotency-Key.
+	Idempotency IdempotencyConfig
 
 	// ReadHeaderMax bounds the time until a request's headers are read. Default 5
 	// seconds: a client that dribbles them holds a connection no longer.
@@ -68,6 +76,9 @@ const BodyBytesMax = schemas.RequestBytesMax
 func (c Config) withDefaults() Config {
 	if c.Authenticate == nil || c.Metrics == nil {
 		panic("httpapi: a server needs Authenticate and Metrics")
+	}
+	if c.Limit == nil {
+		c.Limit = func(tenancy.Scope) ratelimit.State { return ratelimit.State{} }
 	}
 	for _, d := range []struct {
 		field     *time.Duration

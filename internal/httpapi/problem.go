@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/agentik-os/panda/internal/auth"
+	"github.com/agentik-os/panda/internal/ratelimit"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/schemas"
 )
@@ -36,6 +38,8 @@ const (
 	CodeUnavailable      = "unavailable"
 	CodeTimeout          = "timeout"
 	CodeInternal         = "internal"
+	CodeRateLimited      = "rate_limited"
+	CodeTooManyInFlight  = "too_many_in_flight"
 )
 
 // Problem is what every refusal looks like on the wire: RFC 9457 with two
@@ -57,6 +61,9 @@ type Problem struct {
 	Code string `json:"code"`
 	// Errors names the fields at fault.
 	Errors []FieldProblem `json:"errors,omitempty"`
+	// ViolatedPolicies names the policies of the RateLimit-Policy field whose quota
+	// is exceeded; only with CodeRateLimited.
+	ViolatedPolicies []string `json:"violated-policies,omitempty"`
 
 	// RetryAfter is sent as the header of that name, rounded up to seconds.
 	RetryAfter time.Duration `json:"-"`
@@ -179,6 +186,17 @@ func ProblemOf(err error) Problem {
 // else: the same status, body and headers.
 func NotFound() Problem {
 	return Problem{Status: http.StatusNotFound, Code: CodeNotFound, Detail: "there is nothing here under this name"}
+}
+
+// typeQuotaExceeded is the registered problem type of an exceeded quota
+// (draft-ietf-httpapi-ratelimit-headers-10, section 5.1).
+const typeQuotaExceeded = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+
+// RateLimited is the answer to a call beyond what its tenant may make per minute.
+func RateLimited(s *ratelimit.State) Problem {
+	return Problem{Type: typeQuotaExceeded, Status: http.StatusTooManyRequests, Code: CodeRateLimited, Title: "API rate limit exceeded",
+		Detail:           fmt.Sprintf("API rate limit exceeded. Current: %d, Max: %d. Upgrade your plan.", s.Used, s.Max),
+		ViolatedPolicies: []string{ratelimit.Policy}, RetryAfter: s.Next}
 }
 
 func problemOfAuth(e *auth.Error) Problem {

@@ -78,6 +78,9 @@ func (s *Server) guarded(needed tenancy.Permission, h Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		scope, err := s.cfg.Authenticate(r)
 		if err == nil {
+			err = s.rateLimited(w, scope)
+		}
+		if err == nil {
 			err = auth.Require(scope, needed)
 		}
 		if err == nil {
@@ -90,6 +93,17 @@ func (s *Server) guarded(needed tenancy.Permission, h Handler) http.Handler {
 			s.fail(w, r, err)
 		}
 	})
+}
+
+// rateLimited counts the request against the caller's limit and says on the answer
+// how it stands.
+func (s *Server) rateLimited(w http.ResponseWriter, scope tenancy.Scope) error {
+	state := s.cfg.Limit(scope)
+	state.Header(w.Header())
+	if !state.Refused {
+		return nil
+	}
+	return RateLimited(&state)
 }
 
 // note tells the audit log of what was refused: that somebody was not let in, and
@@ -140,14 +154,15 @@ func (s *Server) recovered(w *recorder, r *http.Request, cause any) {
 	s.fail(w, r, err)
 }
 
-// observe counts a request and writes its log line.
+// observe counts a request and writes its log line, which has the route and not the
+// path: in that are names of tenants and of people.
 func (s *Server) observe(w *recorder, r *http.Request, took time.Duration) {
 	route := w.route
 	if route == "" {
 		route = "none"
 	}
 	s.metrics.observe(route, w.status, took)
-	s.cfg.Logger.Debug().Str("request_id", RequestID(r.Context())).Str("method", r.Method).Str("path", r.URL.Path).
+	s.cfg.Logger.Debug().Str("request_id", RequestID(r.Context())).Str("method", r.Method).
 		Str("route", route).Int("status", w.status).Int64("bytes", w.bytes).Dur("took", took).
 		Stringer("ip", RemoteIP(r)).Msg("request")
 }

@@ -43,6 +43,8 @@ type Config struct {
 	// a block up to there as one part, which is what makes it atomic.
 	InsertRowsMax int
 
+	// Runs, if not nil, is told every statement of Query and Exec.
+	Runs *Runs
 	// Logger gets starts, deaths and restarts of the engine.
 	Logger zerolog.Logger
 	// Progress, if not nil, is told each migration step that is done.

@@ -109,7 +109,7 @@ func (db *DB) open(u *url.URL, database string, settings clickhouse.Settings) (c
 	opt.ClientInfo.Products = append(opt.ClientInfo.Products, struct{ Name, Version string }{"panda", ""})
 	if opt.Protocol == clickhouse.HTTP {
 		transport := db.transport(u == nil, opt.TLS)
-		opt.TransportFunc = func(*http.Transport) (http.RoundTripper, error) { return transport, nil }
+		opt.TransportFunc = func(*http.Transport) (http.RoundTripper, error) { return listening{transport}, nil }
 	}
 	conn, err := clickhouse.Open(opt)
 	if err != nil {
@@ -224,7 +224,10 @@ func (db *DB) Exec(ctx context.Context, sql string, args ...Param) error {
 	if err != nil {
 		return err
 	}
-	return classify(db.write.Exec(ctx, sql))
+	ctx, run := db.cfg.Runs.begin(ctx, sql, args)
+	err = classify(db.write.Exec(ctx, sql))
+	run.end(err)
+	return err
 }
 
 // Query runs a reading statement. It cannot write, whatever the statement says.
@@ -237,11 +240,14 @@ func (db *DB) Query(ctx context.Context, sql string, args ...Param) (*Rows, erro
 	if err != nil {
 		return nil, err
 	}
+	ctx, run := db.cfg.Runs.begin(ctx, sql, args)
 	rows, err := db.read.Query(ctx, sql)
 	if err != nil {
-		return nil, classify(err)
+		err = classify(err)
+		run.end(err)
+		return nil, err
 	}
-	return &Rows{rows: rows}, nil
+	return &Rows{rows: rows, run: run}, nil
 }
 
 // QueryRow runs a query of one row. Its error comes from Scan; without a row it

@@ -1,6 +1,7 @@
 package warehouse
 
 import (
+	"cmp"
 	"fmt"
 	"math/big"
 
@@ -14,20 +15,33 @@ import (
 type Rows struct {
 	rows driver.Rows
 	dest []any
+	run  *running // nil when nothing is recorded
 }
 
 // Columns are the result's column names; empty for a result without rows.
 func (r *Rows) Columns() []string { return r.rows.Columns() }
 
 // Next moves to the next row.
-func (r *Rows) Next() bool { return r.rows.Next() }
+func (r *Rows) Next() bool {
+	if !r.rows.Next() {
+		return false
+	}
+	r.run.row()
+	return true
+}
 
 // Err is why Next returned false, or nil at the end of the result. A result whose
 // Err was not looked at may be cut short.
 func (r *Rows) Err() error { return classify(r.rows.Err()) }
 
 // Close frees the connection. It may be called more than once.
-func (r *Rows) Close() error { return classify(r.rows.Close()) }
+func (r *Rows) Close() error {
+	err := classify(r.rows.Close())
+	if r.run != nil {
+		r.run.end(cmp.Or(r.Err(), err))
+	}
+	return err
+}
 
 // Scan copies the row into dest. The types are those of Insert's columns and
 // pointers to them for Nullable; *schemas.Money for a Decimal(38,12),

@@ -1,3 +1,4 @@
+-- all tenants: a batch recomputes the windows of many tenants, each from its own hours.
 -- Recomputes the days of one batch from their hours, dirty or not. An hour whose
 -- breakdown is empty still makes its day appear (LEFT ARRAY JOIN).
 -- The day's hours are spelled out, so that the pairs meet the primary key.

@@ -1,3 +1,4 @@
+-- all tenants: it names which windows of whom are recomputed next.
 -- The hours that a span of the ledger touched, each once, in the order in which
 -- they are recomputed: month by month, because a month is a partition of both
 -- tables.

@@ -1,3 +1,4 @@
+-- all tenants: a batch recomputes the windows of many tenants, each from its own events.
 -- Recomputes the dirty hours of one batch from events, as of the end of the
 -- ledger span (after, position]. Every row replaces a whole window, so running
 -- it again, or again later with a higher position, is always right.

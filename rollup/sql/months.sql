@@ -1,3 +1,4 @@
+-- all tenants: a batch recomputes the windows of many tenants, each from its own days.
 -- Recomputes the months of one batch from their days; see the statement for
 -- days. The 31 days may reach into the next month; to_s cuts them off.
 INSERT INTO {database:Identifier}.rollup

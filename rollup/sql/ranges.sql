@@ -1,3 +1,4 @@
+-- all tenants: it reads places in the log, which all tenants share.
 -- The committed ranges after a position, in order, with how many dirty windows
 -- each names, and before them the range that should end at the position. Reads
 -- the ledger from the position on, whatever its length: it is ordered by

@@ -1,3 +1,4 @@
+-- all tenants: it reads places in the log, which all tenants share.
 -- Some committed ranges that begin at or after a place in the log, another choice
 -- for another salt, in order of the log.
 SELECT from_seq

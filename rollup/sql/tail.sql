@@ -1,3 +1,4 @@
+-- all tenants: it reads a place in the log, which all tenants share.
 -- The position before the newest ranges: where the oldest of them begins, less
 -- one; 0 when the ledger is empty. Parts that were taken out of a table, and may not
 -- have been restored, make it 0 too: then everything is looked at.

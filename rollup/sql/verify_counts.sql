@@ -1,3 +1,4 @@
+-- all tenants: verify holds everything against everything.
 -- The rows of usage_raw up to a position: as they lie there, and as they count.
 -- The difference is copies of repeated ranges that merges have not yet collapsed.
 SELECT

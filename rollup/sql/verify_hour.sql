@@ -1,3 +1,4 @@
+-- all tenants: verify holds everything against everything.
 -- The hours of one month that are not what their events add up to, as of the
 -- rollups' position: totals, and a hash over the breakdown. An hour that is
 -- ahead of the position belongs to a pass under way (is_moving) and proves
@@ -66,6 +67,7 @@ FROM
         WHERE time >= fromUnixTimestamp64Milli({from_s:Int64} * 1000, 'UTC')
             AND time < fromUnixTimestamp64Milli({to_s:Int64} * 1000, 'UTC')
             AND seq <= {position:UInt64}
+            AND tenant NOT IN (SELECT tenant FROM erasures FINAL WHERE whole = 1 AND state = 1)
             AND (empty({elsewhere:Array(String)}) OR tenant NOT IN (SELECT arrayJoin({elsewhere:Array(String)})))
         GROUP BY tenant, start, provider, model, department, cost_center, agent
     )
@@ -93,6 +95,7 @@ FULL JOIN
     WHERE grain = 'hour'
         AND window >= toDateTime({from_s:Int64}, 'UTC')
         AND window < toDateTime({to_s:Int64}, 'UTC')
+        AND tenant NOT IN (SELECT tenant FROM erasures FINAL WHERE whole = 1 AND state = 1)
         AND (empty({elsewhere:Array(String)}) OR tenant NOT IN (SELECT arrayJoin({elsewhere:Array(String)})))
     GROUP BY tenant, start
 ) AS w ON s.tenant = w.tenant AND s.start = w.start

@@ -1,3 +1,4 @@
+-- all tenants: verify holds everything against everything.
 -- A page of the ledger in order of the log, for the check that its ranges follow
 -- each other and that each range accounts for its events.
 SELECT

@@ -1,3 +1,4 @@
+-- all tenants: verify holds everything against everything.
 -- What the ledger says was kept of events that do not count, per part: part n begins
 -- at the n-th of bounds, and the last ends at upto.
 SELECT

@@ -1,3 +1,4 @@
+-- all tenants: verify holds everything against everything.
 -- What the ledger says was written, per part: part n begins at the n-th of
 -- bounds, and the last ends at upto. All bounds are beginnings of ranges.
 SELECT

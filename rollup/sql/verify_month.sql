@@ -1,3 +1,4 @@
+-- all tenants: verify holds everything against everything.
 -- The months of one month that are not the sum of their days; see the
 -- statement for hours.
 SELECT
@@ -65,6 +66,7 @@ FROM
         WHERE grain = 'day'
             AND window >= toDateTime({from_s:Int64}, 'UTC')
             AND window < toDateTime({to_s:Int64}, 'UTC')
+            AND tenant NOT IN (SELECT tenant FROM erasures FINAL WHERE whole = 1 AND state = 1)
             AND (empty({elsewhere:Array(String)}) OR tenant NOT IN (SELECT arrayJoin({elsewhere:Array(String)})))
         GROUP BY tenant, start, provider, model, department, cost_center, agent
     )
@@ -92,6 +94,7 @@ FULL JOIN
     WHERE grain = 'month'
         AND window >= toDateTime({from_s:Int64}, 'UTC')
         AND window < toDateTime({to_s:Int64}, 'UTC')
+        AND tenant NOT IN (SELECT tenant FROM erasures FINAL WHERE whole = 1 AND state = 1)
         AND (empty({elsewhere:Array(String)}) OR tenant NOT IN (SELECT arrayJoin({elsewhere:Array(String)})))
     GROUP BY tenant, start
 ) AS w ON s.tenant = w.tenant AND s.start = w.start

@@ -1,3 +1,4 @@
+-- all tenants: verify holds everything against everything.
 -- The months that hold events or windows.
 SELECT DISTINCT month_s
 FROM

@@ -1,3 +1,4 @@
+-- all tenants: verify holds everything against everything.
 -- How many ranges a span of the ledger has.
 SELECT
     count() AS ranges,

@@ -1,3 +1,4 @@
+-- all tenants: verify holds everything against everything.
 -- Who is concerned by a range that does not add up: the tenants the ledger names
 -- for it, and how many rows each has in usage_raw.
 SELECT
