@@ -16,16 +16,18 @@ import (
 	"github.com/agentik-os/panda/schemas"
 )
 
-// routes fills the route table.
-func (p *pipeline) routes(usage usageLog) {
+// routes fills the route table. Work that outlives a request ends with running.
+func (p *pipeline) routes(running context.Context, usage usageLog) {
 	cursors := httpapi.Cursors{Key: p.keyFor("cursors")}
 	apidoc.Register(p.server)
 	p.gateway.Routes(p.server)
+	operations := &httpapi.Operations{Base: running}
 	invitations := auth.Invitations{Key: p.keyFor("invitations")}
 	(&httpapi.Tenants{
 		Registry: p.registry, Cursors: cursors, PublicURL: p.publicURL(),
 		NewToken: invitations.NewToken, ReadToken: invitations.ReadToken, Identify: p.identify(),
 		OpenSignup: p.cfg.Signup == signupOpen, Authenticate: p.keys.Authenticate, Spent: p.spent,
+		Erase: p.eraseTenant, EraseUser: p.eraseUser, Export: p.export, Operations: operations,
 	}).Register(p.server)
 	(&api.API{
 		Stages:   p.stages,
@@ -46,6 +48,8 @@ func (p *pipeline) routes(usage usageLog) {
 		Still:   p.mayStore,
 		Cursors: cursors,
 	}).Register(p.server)
+	operations.Register(p.server)
+	(&httpapi.Moves{Registry: p.registry, Operations: operations, Move: p.moveFor}).Register(p.server)
 }
 
 // publicURL is where people reach this installation.
