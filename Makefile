@@ -3,6 +3,7 @@ SHELL := /bin/sh
 GO ?= go
 BIN := bin
 LINT_VERSION := v2.15.0
+OAPI_CODEGEN := github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen@v2.8.2
 
 .DEFAULT_GOAL := help
 
@@ -22,6 +23,9 @@ check: ## formatting, vet and linters
 	@test -x $(BIN)/golangci-lint-$(LINT_VERSION) || { mkdir -p $(BIN) && GOBIN=$(CURDIR)/$(BIN) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) && mv $(BIN)/golangci-lint $(BIN)/golangci-lint-$(LINT_VERSION); }
 	$(BIN)/golangci-lint-$(LINT_VERSION) run ./...
 	$(BIN)/golangci-lint-$(LINT_VERSION) run --build-tags failpoint ./internal/failpoint/... ./internal/torture/... ./cmd/torture/... ./ingest/...
+	@dir=$$(mktemp -d) && sed "s|^output:.*|output: $$dir/client.gen.go|" schemas/apiclient/generate.yaml > $$dir/generate.yaml && \
+		$(GO) run $(OAPI_CODEGEN) -config $$dir/generate.yaml schemas/openapi.yaml && \
+		cmp $$dir/client.gen.go schemas/apiclient/client.gen.go || { echo 'check: the API client is stale: run make generate'; exit 1; }
 	$(GO) mod verify
 
 race: engine ## the tests under the race detector (needs a C compiler)
@@ -53,7 +57,9 @@ build: ## build bin/panda
 	@mkdir -p $(BIN)
 	@CGO_ENABLED=0 $(GO) build -buildvcs=auto -trimpath -o $(BIN)/panda ./cmd/panda
 
-generate: engine ## refresh the expectations in testdata (read the diff before you commit it)
+generate: engine ## refresh the API client and the expectations in testdata (read the diff before you commit it)
+	$(GO) run $(OAPI_CODEGEN) -config schemas/apiclient/generate.yaml schemas/openapi.yaml
+	@(cd schemas && sha256sum openapi.yaml apiclient/generate.yaml apiclient/overlay.yaml apiclient/client.gen.go) > schemas/apiclient/generated.sha256
 	@for dir in $$(grep -rl --include='*_test.go' '"rewrite"' . | xargs -n1 dirname | sort -u); do \
 		$(GO) test $$dir -rewrite || exit 1; \
 	done

@@ -165,8 +165,9 @@ func NewGateway(cfg GatewayConfig, log Appender) *Gateway {
 
 // Routes adds the gateway's routes to a server.
 func (g *Gateway) Routes(s *httpapi.Server) {
-	s.Handle("POST /v1/events", tenancy.PermissionIngest, g.Events)
-	s.Handle("POST /v1/import", tenancy.PermissionImport, g.Import)
+	// Events have identities of their own; a batch sent again is recognised by them.
+	s.Handle("POST /v1/events", tenancy.PermissionIngest, g.Events, httpapi.Unkeyed)
+	s.Handle("POST /v1/import", tenancy.PermissionImport, g.Import, httpapi.Unkeyed)
 }
 
 // Events is the handler of POST /v1/events.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/agentik-os/panda/internal/eventlog"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/schemas"
+	"github.com/agentik-os/panda/schemas/apiclient"
 )
 
 // What a user reads when the server refuses, and with which exit code.
@@ -144,5 +146,48 @@ func TestUsageErrorsBeforeConnecting(t *testing.T) {
 		if exitCode(err) != exitUsage {
 			t.Errorf("%q: %v, exit code %d", line, err, exitCode(err))
 		}
+	}
+}
+
+// The generated client has the key, the repeats and the errors of the one below it.
+func TestGeneratedClient(t *testing.T) {
+	calls := 0
+	var seen []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		calls++
+		body, _ := io.ReadAll(r.Body)
+		seen = append(seen, fmt.Sprintf("%s %s %s %s %s", r.Method, r.URL.RequestURI(), r.Header.Get("Authorization"), r.Header.Get("Content-Type"), body))
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case calls == 1:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case r.Method == http.MethodPost:
+			w.Header().Set("Content-Type", "application/problem+json")
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = w.Write([]byte(`{"type":"urn:panda:problem:not_found","title":"Not Found","status":404,"code":"not_found","detail":"nothing here"}`))
+		default:
+			_, _ = w.Write([]byte(`{"jobs":[{"name":"trim","schedule":"@daily","running":false,"last_run":null,"next_run":null,"duration_ms":0,"outcome":"","detail":""}]}`))
+		}
+	}))
+	defer server.Close()
+	c, err := (&apiClient{base: server.URL + "/under/", key: "k", http: server.Client()}).generated()
+	if err != nil {
+		t.Fatal(err)
+	}
+	jobs, err := c.ListJobsWithResponse(t.Context())
+	if err != nil || jobs.JSON200 == nil || jobs.JSON200.Jobs[0].Name != "trim" {
+		t.Errorf("%v, %v", jobs, err)
+	}
+	reason := "unpaid"
+	_, err = c.SuspendTenantWithResponse(t.Context(), "a/b", nil, apiclient.SuspendRequest{Reason: &reason})
+	if exitCode(err) != exitNotFound || err.Error() != "nothing here" {
+		t.Errorf("%v, exit code %d", err, exitCode(err))
+	}
+	want := []string{
+		"GET /under/v1/jobs Bearer k  ", "GET /under/v1/jobs Bearer k  ",
+		`POST /under/v1/tenants/a%2Fb/suspend Bearer k application/json {"reason":"unpaid"}`,
+	}
+	if diff := cmp.Diff(want, seen); diff != "" {
+		t.Error(diff)
 	}
 }

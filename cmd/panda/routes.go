@@ -8,6 +8,7 @@ import (
 
 	"github.com/agentik-os/panda/ingest"
 	"github.com/agentik-os/panda/internal/api"
+	"github.com/agentik-os/panda/internal/apidoc"
 	"github.com/agentik-os/panda/internal/auth"
 	"github.com/agentik-os/panda/internal/httpapi"
 	"github.com/agentik-os/panda/internal/tenancy"
@@ -18,6 +19,7 @@ import (
 // routes fills the route table.
 func (p *pipeline) routes(usage usageLog) {
 	cursors := httpapi.Cursors{Key: p.keyFor("cursors")}
+	apidoc.Register(p.server)
 	p.gateway.Routes(p.server)
 	invitations := auth.Invitations{Key: p.keyFor("invitations")}
 	(&httpapi.Tenants{
@@ -41,6 +43,7 @@ func (p *pipeline) routes(usage usageLog) {
 			return seq, err
 		},
 		Calls:   p.calls,
+		Still:   p.mayStore,
 		Cursors: cursors,
 	}).Register(p.server)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"flag"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,13 +14,31 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/rogpeppe/go-internal/txtar"
 
+	"github.com/agentik-os/panda/internal/apidoc/apidoctest"
+	"github.com/agentik-os/panda/internal/warehouse/engine"
 	"github.com/agentik-os/panda/internal/warehouse/warehousetest"
 )
 
-// TestMain makes this binary three: the tests, the engine of their warehouse, and
-// panda itself, which the scripts run.
+// TestMain makes this binary four: the tests, the engine of their warehouse, the
+// engine of a pipeline that a test starts in its own process, and panda itself, which
+// the scripts run.
 func TestMain(m *testing.M) {
-	testscript.Main(runner{m}, map[string]func(){"panda": main})
+	if len(os.Args) > 1 && os.Args[1] == "engine" && os.Getenv(engine.EnvParent) != "" {
+		main()
+		return
+	}
+	testscript.Main(runner{m}, map[string]func(){"panda": checkedMain})
+}
+
+// checkedMain is main with every exchange of its client held against the API's
+// description; one that differs fails the command.
+func checkedMain() {
+	checker, err := apidoctest.New()
+	if err != nil {
+		panic(err)
+	}
+	http.DefaultTransport = checker.Transport(http.DefaultTransport)
+	main()
 }
 
 type runner struct{ m *testing.M }

@@ -48,9 +48,12 @@ type API struct {
 	// Submit sends events of a tenant through the gateway's own path and returns
 	// when they are on the log. It is how a quarantined event is replayed.
 	Submit func(ctx context.Context, tenant string, events []schemas.Event) (seq uint64, err error)
-	// Calls returns how many API calls count against a tenant's present minute; 0
-	// without.
+	// Calls returns how many API calls count against a tenant's present minute; nil
+	// where nobody counts them.
 	Calls func(tenant string) int64
+	// Still says whether who asked about a tenant may still have the answer. It is
+	// asked after a request has waited. Nil: they may.
+	Still func(scope tenancy.Scope, tenant string) error
 	// Cursors makes and reads page cursors.
 	Cursors httpapi.Cursors
 	// Now is the clock that decides what "this month" is; time.Now.
@@ -65,25 +68,22 @@ func (a *API) Register(s *httpapi.Server) {
 	if a.Now == nil {
 		a.Now = time.Now
 	}
-	if a.Calls == nil {
-		a.Calls = func(string) int64 { return 0 }
-	}
 	read, admin := tenancy.PermissionRead, tenancy.PermissionAdmin
 	s.Handle("GET /v1/usage", read, a.usage)
 	s.Handle("GET /v1/usage/series", read, a.series)
 	s.Handle("GET /v1/entitlements", read, a.entitlements)
-	s.Handle("POST /v1/entitlements/batch", read, a.entitlementsBatch)
+	s.Handle("POST /v1/entitlements/batch", read, a.entitlementsBatch, httpapi.Unkeyed) // changes nothing
 	s.Handle("GET /v1/events", read, a.events)
-	s.Handle("POST /v1/events/lookup", read, a.lookup)
+	s.Handle("POST /v1/events/lookup", read, a.lookup, httpapi.Unkeyed) // changes nothing
 	s.Handle("GET /v1/conflicts", read, a.conflicts)
 	s.Handle("GET /v1/quarantine", read, a.quarantine)
 	s.Handle("POST /v1/quarantine/{id}/replay", admin, a.replay)
 	s.Handle("GET /v1/prices", read, a.prices)
 	s.Handle("GET /v1/prices/{provider}/{model...}", read, a.priceOfModel)
-	s.Handle("POST /v1/prices/import", admin, a.importPrices)
+	s.Handle("POST /v1/prices/import", admin, a.importPrices, httpapi.Unkeyed) // the same file changes nothing
 	s.Handle("GET /v1/summary", read, a.summary)
 	s.Handle("GET /v1/jobs", read, a.jobs)
-	s.Handle("POST /v1/verify", admin, a.verify)
+	s.Handle("POST /v1/verify", admin, a.verify, httpapi.Unkeyed) // what is mended is mended
 }
 
 // tenant returns the one tenant a request is about.
@@ -111,6 +111,14 @@ func (a *API) settle(ctx context.Context, stages *Stages) {
 	if last, err := a.Position(ctx); err == nil {
 		_ = stages.Live.WaitFor(ctx, last) // late is no reason to answer nothing
 	}
+}
+
+// still asks whether who asked may still have the answer.
+func (a *API) still(scope tenancy.Scope, tenant string) error {
+	if a.Still == nil {
+		return nil
+	}
+	return a.Still(scope, tenant)
 }
 
 // tenantOrAll returns the tenant's id, or "" for a key of the platform that named

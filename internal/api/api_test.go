@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -20,6 +23,8 @@ import (
 
 	"github.com/agentik-os/panda/aggregate"
 	"github.com/agentik-os/panda/ingest"
+	"github.com/agentik-os/panda/internal/apidoc"
+	"github.com/agentik-os/panda/internal/apidoc/apidoctest"
 	"github.com/agentik-os/panda/internal/auth"
 	"github.com/agentik-os/panda/internal/eventlog"
 	"github.com/agentik-os/panda/internal/eventlog/eventlogtest"
@@ -33,8 +38,31 @@ import (
 	"github.com/agentik-os/panda/schemas"
 )
 
-// TestMain lets this test binary be the engine's child process too.
-func TestMain(m *testing.M) { os.Exit(warehousetest.Main(m)) }
+// described holds every exchange of every test against the API's description.
+var described = sync.OnceValues(apidoctest.New)
+
+// TestMain lets this test binary be the engine's child process too. A run of all tests
+// has to have seen every route of this package and of the gateway succeed.
+func TestMain(m *testing.M) {
+	code := warehousetest.Main(m)
+	if all := flag.Lookup("test.run"); code == 0 && (all == nil || all.Value.String() == "") && len(served) > 0 {
+		checker, err := described()
+		if err != nil {
+			panic(err)
+		}
+		missing := checker.Missing(func(o *apidoc.Operation) bool {
+			return slices.Contains([]string{"Events", "Usage", "Entitlements", "Prices", "Platform"}, o.Tags[0]) && served[o.Pattern()]
+		})
+		if len(missing) > 0 {
+			fmt.Fprintf(os.Stderr, "no test has these operations of the API answer with success: %v\n", missing)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// served are the patterns of the routes of a stack, once there was one.
+var served map[string]bool
 
 // patience bounds a wait for another goroutine; nothing here takes that long.
 const patience = 60 * time.Second
@@ -231,13 +259,15 @@ func (s *stack) serve(stages *Stages, clock func() time.Time) {
 			return t.ID, err
 		},
 	}, usageLog{s.log})
+	authenticate := auth.New(auth.Config{Registry: s.registry, RemoteIP: httpapi.RemoteIP}).Authenticate
 	server := httpapi.New(httpapi.Config{
-		Authenticate: auth.New(auth.Config{Registry: s.registry, RemoteIP: httpapi.RemoteIP}).Authenticate,
-		Metrics:      prometheus.NewRegistry(), Logger: zerolog.Nop(),
+		Authenticate: authenticate, Metrics: prometheus.NewRegistry(), Logger: zerolog.Nop(),
 	})
 	cursors := httpapi.Cursors{Key: bytes.Repeat([]byte{7}, 32)}
 	gateway.Routes(server)
-	(&httpapi.Tenants{Registry: s.registry, Cursors: cursors}).Register(server)
+	invitations := auth.Invitations{Key: bytes.Repeat([]byte{8}, 32)}
+	(&httpapi.Tenants{Registry: s.registry, Cursors: cursors, Authenticate: authenticate,
+		NewToken: invitations.NewToken, ReadToken: invitations.ReadToken}).Register(server)
 	(&API{
 		Stages: func() (*Stages, error) {
 			if f := s.onStages.Load(); f != nil {
@@ -260,7 +290,16 @@ func (s *stack) serve(stages *Stages, clock func() time.Time) {
 		},
 	}).Register(server)
 	s.routes = server.Routes()
-	web := httptest.NewServer(server.Handler())
+	served = map[string]bool{}
+	for _, route := range s.routes {
+		served[route.Pattern] = true
+	}
+	// Every answer of every test is held against the API's description.
+	checker, err := described()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	web := httptest.NewServer(checker.Wrap(s.t, server.Handler()))
 	s.t.Cleanup(web.Close)
 	s.url = web.URL
 }

@@ -71,15 +71,23 @@ func (a *API) events(w http.ResponseWriter, r *http.Request, scope tenancy.Scope
 	case q.Get("id") != "":
 		return a.oneEvent(w, r, stages, tenant.ID)
 	case q.Has("after"):
-		return a.tail(w, r, stages, tenant.ID)
+		return a.tail(w, r, scope, stages, tenant.ID)
 	}
 	limit, err := intQuery(r, "limit", pageDefault, 1, pageMax)
 	if err != nil {
 		return err
 	}
-	rows, next, err := stages.Reader.Recent(r.Context(), tenant.ID, int(limit), q.Get("cursor"))
+	list := "events\x00" + tenant.ID
+	cursor, err := a.Cursors.Decode(scope, list, q.Get("cursor"))
 	if err != nil {
 		return err
+	}
+	rows, next, err := stages.Reader.Recent(r.Context(), tenant.ID, int(limit), cursor)
+	if err != nil {
+		return err
+	}
+	if next != "" {
+		next = a.Cursors.Encode(scope, list, next)
 	}
 	return writeEvents(w, rows, next)
 }
@@ -139,8 +147,9 @@ func (a *API) lines(r *http.Request, row *schemas.Accepted) ([]lineView, error) 
 	return views, nil
 }
 
-// tail returns events after a place, oldest first, and waits for the first one.
-func (a *API) tail(w http.ResponseWriter, r *http.Request, stages *Stages, tenant string) error {
+// tail returns events after a place, oldest first, and waits for the first one. Who
+// loses access while it waits is told so at once.
+func (a *API) tail(w http.ResponseWriter, r *http.Request, scope tenancy.Scope, stages *Stages, tenant string) error {
 	seq, idx, err := parsePlace("after", r.URL.Query().Get("after"))
 	if err != nil {
 		return err
@@ -160,6 +169,9 @@ func (a *API) tail(w http.ResponseWriter, r *http.Request, stages *Stages, tenan
 	poll := time.NewTicker(tailPoll)
 	defer poll.Stop()
 	for {
+		if err := a.still(scope, tenant); err != nil {
+			return err
+		}
 		rows, err := stages.Reader.After(r.Context(), tenant, seq, idx, int(limit))
 		if err != nil || len(rows) > 0 {
 			if err != nil {
@@ -198,6 +210,9 @@ func (a *API) lookup(w http.ResponseWriter, r *http.Request, scope tenancy.Scope
 	}
 	if ask.WaitSeq > 0 {
 		if err := stages.Live.WaitFor(r.Context(), ask.WaitSeq); err != nil {
+			return err
+		}
+		if err := a.still(scope, tenant.ID); err != nil {
 			return err
 		}
 	}

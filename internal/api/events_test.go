@@ -318,3 +318,18 @@ func TestVoidBeforeItsEvent(t *testing.T) {
 		t.Errorf("the event and its void: %+v", got)
 	}
 }
+
+// The door for history takes what the regular one is too young for.
+func TestHistoryHasADoorOfItsOwn(t *testing.T) {
+	s := newStack(t)
+	old := "[" + call("old", s.now.AddDate(-2, 0, 0), `"model":"alpha","tokens":{"input":1000000}`) + "]"
+	wantProblem(t, s.ask(s.acme.key, "POST", "/v1/events", old), 422, "invalid", "/0/time")
+	got := into[struct {
+		Accepted int
+		Seq      uint64
+	}](t, s.ask(s.acme.key, "POST", "/v1/import?verdicts=rejected", old))
+	s.judged(got.Seq)
+	if page := into[struct{ Events []struct{ Cost string } }](t, s.get(s.acme.key, "/v1/events?id=old")); got.Accepted != 1 || page.Events[0].Cost != "1.000000" {
+		t.Errorf("%+v, %+v", got, page)
+	}
+}

@@ -23,7 +23,11 @@ func TestAnotherTenantIsNotThere(t *testing.T) {
 	others := map[string]int{
 		"GET /v1/prices": 200, "GET /v1/prices/{provider}/{model...}": 200, "POST /v1/prices/import": 403,
 		"GET /v1/summary": 403, "GET /v1/jobs": 403, "POST /v1/verify": 403,
-		"GET /v1/tenants": 403, "POST /v1/tenants": 403,
+		"GET /v1/tenants": 403, "POST /v1/tenants": 403, "GET /v1/plans": 200,
+		"POST /v1/invitations/accept": 400, "POST /v1/signup": 403,
+		// These take the platform or an owner, whoever they are about.
+		"DELETE /v1/tenants/{tenant}": 403, "PUT /v1/tenants/{tenant}/plan": 403, "POST /v1/tenants/{tenant}/suspend": 403,
+		"POST /v1/tenants/{tenant}/resume": 403, "POST /v1/tenants/{tenant}/activate": 403, "POST /v1/tenants/{tenant}/restore": 403,
 	}
 	// What another tenant has, and what nobody has, where a path names a thing.
 	things := map[string][2]string{

@@ -137,7 +137,7 @@ func (a *Authenticator) failed(r *http.Request, refusal *Error) error {
 			Detail: "too many requests with keys or tokens that do not work came from your address; check yours, then wait"}
 	}
 	if refusal.Code == CodeKeyInURL {
-		a.cfg.Logger.Warn().Stringer("ip", ip).Str("key_id", keyIDInQuery(r)).Str("path", r.URL.Path).
+		a.cfg.Logger.Warn().Stringer("ip", ip).Str("key_id", keyIDInQuery(r)).Str("route", r.Pattern).
 			Msg("key or token in a query string refused, it should be revoked")
 		return refusal
 	}

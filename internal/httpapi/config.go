@@ -35,6 +35,9 @@ type Config struct {
 	// none: anybody can write that header.
 	TrustedProxies []netip.Prefix
 
+	// Idempotency bounds what is remembered of requests with an Idempotency-Key.
+	Idempotency IdempotencyConfig
+
 	// ReadHeaderMax bounds the time until a request's headers are read. Default 5
 	// seconds: a client that dribbles them holds a connection no longer.
 	ReadHeaderMax time.Duration

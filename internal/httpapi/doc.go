@@ -17,7 +17,15 @@
 //
 // Around each handler: a request id, the caller's address, a limit on time, a
 // recovery from panics, counters per route, one log line at debug level. The line
-// holds the path and never the query, which may carry what it should not.
+// holds the route and neither path nor query, which may carry what it should not.
+//
+// A POST may be named by an Idempotency-Key ([IdempotencyConfig]): the same request
+// again is answered as before and not served again, for a day. What is kept, and
+// where: answers of success, in the memory of this process, bounded in number and
+// bytes, because they hold secrets such as new API keys that are on no disk; not
+// refusals, which changed nothing. A process that starts again, or a second node,
+// knows nothing of them. POST /v1/tenants does without: the registry keeps its keys
+// on the log. Events do without too: they have identities.
 //
 // /livez says that the process runs, /readyz lists named checks, /metrics is for
 // Prometheus; these three need no key and say nothing about tenants.

@@ -23,11 +23,14 @@ const jsonDepthMax = 32
 // strict: a field that v does not have, one that is there twice, another spelling
 // of a name, data after the value and a body above bytesMax (0: BodyBytesMax) are
 // refused. Mass assignment ends here: what the struct does not name cannot be set.
+// The content type is application/json, or application/merge-patch+json (RFC 7396)
+// of a PATCH.
 //
 // Errors: a Problem (415, 400), *http.MaxBytesError (413), or *schemas.FieldError
 // with the pointer of the field.
 func DecodeJSON(w http.ResponseWriter, r *http.Request, bytesMax int64, v any) error {
-	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
+	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if mergePatch := r.Method == http.MethodPatch && media == "application/merge-patch+json"; err != nil || media != "application/json" && !mergePatch {
 		return Problem{Status: http.StatusUnsupportedMediaType, Code: CodeMediaType,
 			Detail: "send the body with Content-Type: application/json"}
 	}
@@ -36,13 +39,18 @@ func DecodeJSON(w http.ResponseWriter, r *http.Request, bytesMax int64, v any) e
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bytesMax))
 	if err != nil {
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
-			return err
-		}
-		return Problem{Status: http.StatusBadRequest, Code: CodeInvalid, Detail: "the body ended before it was complete"}
+		return unreadBody(err)
 	}
 	return UnmarshalStrict(body, v)
+}
+
+// unreadBody is the error of a body that could not be read to its end.
+func unreadBody(err error) error {
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return err
+	}
+	return Problem{Status: http.StatusBadRequest, Code: CodeInvalid, Detail: "the body ended before it was complete"}
 }
 
 // UnmarshalStrict is DecodeJSON for a body that was read already.

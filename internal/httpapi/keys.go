@@ -57,16 +57,8 @@ func (t *Tenants) createKey(w http.ResponseWriter, r *http.Request, scope tenanc
 }
 
 func (t *Tenants) listKeys(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
-	owner, err := t.Registry.Find(scope, r.PathValue("tenant"))
-	if err != nil {
-		return err
-	}
-	answer := page[keyView]{Items: []keyView{}}
-	for _, k := range t.Registry.KeysOf(owner.ID) {
-		answer.Items = append(answer.Items, viewOfKey(&k))
-	}
-	WriteJSON(w, http.StatusOK, answer)
-	return nil
+	return listed(t, w, r, scope, "keys", t.Registry.KeysOf, func(k tenancy.Key) string { return k.ID },
+		func(k tenancy.Key) keyView { return viewOfKey(&k) })
 }
 
 func (t *Tenants) revokeKey(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {

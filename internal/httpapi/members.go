@@ -35,10 +35,12 @@ func (t *Tenants) registerMembers(s *Server) {
 	s.HandlePublic("POST /v1/signup", s.answering(t.signup))
 }
 
-// answering makes a public route of a function: its error becomes a problem.
+// answering makes a public route of a function: its error becomes a problem, and a
+// POST takes an Idempotency-Key.
 func (s *Server) answering(h func(w http.ResponseWriter, r *http.Request) error) http.Handler {
+	keyed := s.keyed(func(w http.ResponseWriter, r *http.Request, _ tenancy.Scope) error { return h(w, r) })
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := h(w, r); err != nil {
+		if err := keyed(w, r, tenancy.Scope{}); err != nil {
 			s.note(r, tenancy.Scope{}, err)
 			s.fail(w, r, err)
 		}

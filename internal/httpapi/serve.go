@@ -154,14 +154,15 @@ func (s *Server) recovered(w *recorder, r *http.Request, cause any) {
 	s.fail(w, r, err)
 }
 
-// observe counts a request and writes its log line.
+// observe counts a request and writes its log line, which has the route and not the
+// path: in that are names of tenants and of people.
 func (s *Server) observe(w *recorder, r *http.Request, took time.Duration) {
 	route := w.route
 	if route == "" {
 		route = "none"
 	}
 	s.metrics.observe(route, w.status, took)
-	s.cfg.Logger.Debug().Str("request_id", RequestID(r.Context())).Str("method", r.Method).Str("path", r.URL.Path).
+	s.cfg.Logger.Debug().Str("request_id", RequestID(r.Context())).Str("method", r.Method).
 		Str("route", route).Int("status", w.status).Int64("bytes", w.bytes).Dur("took", took).
 		Stringer("ip", RemoteIP(r)).Msg("request")
 }

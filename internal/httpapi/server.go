@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,7 +29,16 @@ type Route struct {
 	Pattern string
 	// Permission is what the route needs, "" for a public one.
 	Permission tenancy.Permission
+	// Keyed: requests may have an Idempotency-Key, see [IdempotencyConfig].
+	Keyed bool
 }
+
+// An Option changes how a route is served.
+type Option func(*Route)
+
+// Unkeyed is for a POST that changes nothing, or whose repeats are recognised in
+// another way: it does not look at an Idempotency-Key, and its body is not read ahead.
+func Unkeyed(r *Route) { r.Keyed = false }
 
 // Server serves a table of routes. Add routes and checks, then Run.
 type Server struct {
@@ -36,6 +46,7 @@ type Server struct {
 	mux     *http.ServeMux
 	routes  []Route
 	metrics *metrics
+	answers *answers
 
 	draining chan struct{} // closed by Run when it begins to drain
 
@@ -50,17 +61,26 @@ type Server struct {
 func New(cfg Config) *Server {
 	s := &Server{cfg: cfg.withDefaults(), mux: http.NewServeMux(), draining: make(chan struct{})}
 	s.metrics = newMetrics(s.cfg.Metrics)
+	s.answers = newAnswers(s.cfg.Idempotency, s.cfg.Metrics)
 	s.addProbes()
 	return s
 }
 
 // Handle adds a route. The pattern must name a method, the permission must be a
-// known one; anything else is a mistake in the wiring and panics.
-func (s *Server) Handle(pattern string, needed tenancy.Permission, h Handler) {
+// known one; anything else is a mistake in the wiring and panics. A POST takes an
+// Idempotency-Key unless it is Unkeyed.
+func (s *Server) Handle(pattern string, needed tenancy.Permission, h Handler, options ...Option) {
 	if !needed.Known() {
 		panic("httpapi: route " + pattern + " needs a permission; nothing is served without one")
 	}
-	s.add(Route{pattern, needed}, s.guarded(needed, h))
+	route := Route{Pattern: pattern, Permission: needed, Keyed: strings.HasPrefix(pattern, http.MethodPost+" ")}
+	for _, o := range options {
+		o(&route)
+	}
+	if route.Keyed {
+		h = s.keyed(h)
+	}
+	s.add(route, s.guarded(needed, h))
 }
 
 // HandlePublic adds a route that needs no key, because what it serves is public

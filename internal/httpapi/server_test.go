@@ -5,15 +5,18 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,12 +25,35 @@ import (
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
+	"github.com/agentik-os/panda/internal/apidoc"
+	"github.com/agentik-os/panda/internal/apidoc/apidoctest"
 	"github.com/agentik-os/panda/internal/auth"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/schemas"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// described holds every exchange with the registry's routes against the API's description.
+var described = sync.OnceValues(apidoctest.New)
+
+// served are the patterns of the registry's routes, once they were served.
+var served map[string]bool
+
+// A run of all tests has to have seen every route of the registry succeed.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if code == 0 && flag.Lookup("test.run").Value.String() == "" && len(served) > 0 {
+			checker, err := described()
+			if err != nil {
+				panic(err)
+			}
+			if missing := checker.Missing(func(o *apidoc.Operation) bool { return served[o.Pattern()] && o.Tags[0] != "Probes" }); len(missing) > 0 {
+				fmt.Fprintf(os.Stderr, "no test has these operations of the API answer with success: %v\n", missing)
+				code = 1
+			}
+		}
+		os.Exit(code)
+	}))
+}
 
 // scoped lets everybody in as the tenant and with the permissions they name.
 func scoped(r *http.Request) (tenancy.Scope, error) {

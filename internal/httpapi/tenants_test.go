@@ -52,7 +52,16 @@ func newAPI(t *testing.T) *api {
 	invitations := auth.Invitations{Key: bytes.Repeat([]byte{8}, 32)}
 	(&Tenants{Registry: r, Cursors: Cursors{Key: bytes.Repeat([]byte{7}, 32)}, Authenticate: s.cfg.Authenticate,
 		NewToken: invitations.NewToken, ReadToken: invitations.ReadToken}).Register(s)
-	return &api{t: t, h: s.Handler(), registry: r, platform: secret.Reveal()}
+	// Every answer of every test is held against the API's description.
+	checker, err := described()
+	if err != nil {
+		t.Fatal(err)
+	}
+	served = map[string]bool{}
+	for _, route := range s.Routes() {
+		served[route.Pattern] = true
+	}
+	return &api{t: t, h: checker.Wrap(t, s.Handler()), registry: r, platform: secret.Reveal()}
 }
 
 func (a *api) call(key, method, target, body string, headers ...string) *httptest.ResponseRecorder {
