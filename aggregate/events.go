@@ -83,26 +83,22 @@ func (r *Reader) Recent(ctx context.Context, tenant string, limit int, cursor st
 }
 
 func (r *Reader) recentWithin(ctx context.Context, tenant string, limit int, at place, fromMS int64) ([]schemas.Accepted, error) {
-	rows, err := r.db.Query(ctx, statement("recent"),
-		warehouse.Param{Name: "tenant", Value: tenant},
+	return r.tenantEvents(ctx, tenant, "recent", "read recent events",
 		warehouse.Param{Name: "from_ms", Value: max(fromMS, 0)},
 		warehouse.Param{Name: "at_ms", Value: at.ms},
 		warehouse.Param{Name: "at_seq", Value: at.seq},
 		warehouse.Param{Name: "at_idx", Value: at.idx},
 		warehouse.Param{Name: "limit", Value: uint32(limit)})
-	if err != nil {
-		return nil, fmt.Errorf("read recent events: %w", err)
-	}
-	return scanEvents(rows, tenant, "read recent events")
 }
 
-func scanEvents(rows *warehouse.Rows, tenant, action string) ([]schemas.Accepted, error) {
+// tenantEvents returns the events that a statement about one tenant finds.
+func (r *Reader) tenantEvents(ctx context.Context, tenant, name, action string, params ...warehouse.Param) ([]schemas.Accepted, error) {
 	var events []schemas.Accepted
-	err := each(rows, func() error {
+	err := r.tenantRows(ctx, tenant, name, func(rows *warehouse.Rows) error {
 		a, err := scanEvent(rows, tenant)
 		events = append(events, a)
 		return err
-	})
+	}, params...)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", action, err)
 	}
@@ -117,15 +113,10 @@ const findMax = 100
 // no such event. It reads the tenant's identities, so it costs milliseconds per
 // million events of the tenant.
 func (r *Reader) Find(ctx context.Context, tenant, source, id string) ([]schemas.Accepted, error) {
-	rows, err := r.db.Query(ctx, statement("find"),
-		warehouse.Param{Name: "tenant", Value: tenant},
+	return r.tenantEvents(ctx, tenant, "find", "find event",
 		warehouse.Param{Name: "source", Value: source},
 		warehouse.Param{Name: "event_id", Value: id},
 		warehouse.Param{Name: "limit", Value: uint32(findMax)})
-	if err != nil {
-		return nil, fmt.Errorf("find event: %w", err)
-	}
-	return scanEvents(rows, tenant, "find event")
 }
 
 // Intake counts what came in over a span of time, on the whole platform.

@@ -1,8 +1,10 @@
 package aggregate
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/agentik-os/panda/internal/warehouse"
 	"github.com/agentik-os/panda/schemas"
@@ -53,23 +55,21 @@ var _ spanStore = LiveTables{}
 
 // Between implements spanStore.
 func (t LiveTables) Between(ctx context.Context, after, upto uint64, limit int) ([]schemas.Accepted, error) {
-	rows, err := t.db.Query(ctx, statement("follow"),
-		warehouse.Param{Name: "after", Value: after},
-		warehouse.Param{Name: "upto", Value: upto},
-		warehouse.Param{Name: "limit", Value: uint32(limit)})
-	if err != nil {
-		return nil, fmt.Errorf("follow the ledger: %w", err)
-	}
 	var events []schemas.Accepted
-	err = each(rows, func() error {
+	err := t.everywhere(ctx, "follow", func(rows *warehouse.Rows) error {
 		var tenant string
 		a, err := scanEventAfter(rows, &tenant)
 		a.Tenant = tenant
 		events = append(events, a)
 		return err
-	})
+	}, warehouse.Param{Name: "after", Value: after},
+		warehouse.Param{Name: "upto", Value: upto},
+		warehouse.Param{Name: "limit", Value: uint32(limit)})
 	if err != nil {
 		return nil, fmt.Errorf("follow the ledger: %w", err)
 	}
-	return events, nil
+	slices.SortStableFunc(events, func(a, b schemas.Accepted) int {
+		return cmp.Or(cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.Idx, b.Idx))
+	})
+	return events[:min(len(events), limit)], nil
 }

@@ -3,8 +3,10 @@ package aggregate
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
+	"github.com/agentik-os/panda/internal/placement"
 	"github.com/agentik-os/panda/internal/warehouse"
 )
 
@@ -33,12 +35,48 @@ type LiveRow struct {
 }
 
 // LiveTables is the LiveStore in ClickHouse.
-type LiveTables struct{ db DB }
+type LiveTables struct {
+	db     DB
+	places *placement.Map
+}
 
 var _ LiveStore = LiveTables{}
 
 // NewLiveTables returns the LiveStore of a warehouse whose migrations have run.
-func NewLiveTables(db DB) LiveTables { return LiveTables{db} }
+// Without places, all tenants share one database.
+func NewLiveTables(db DB, places *placement.Map) LiveTables {
+	return LiveTables{db, placesOf(db, places)}
+}
+
+// placesOf returns places, or that of a warehouse in which all tenants share one
+// database.
+func placesOf(db DB, places *placement.Map) *placement.Map {
+	if places == nil {
+		return placement.Shared(db.Database())
+	}
+	return places
+}
+
+// everywhere runs a statement in every place that counts and calls scan for all
+// rows. Each tenant is in one place, so what the rows are about does not overlap. A
+// position that params name must have been read before.
+func (t LiveTables) everywhere(ctx context.Context, name string, scan func(*warehouse.Rows) error, params ...warehouse.Param) error {
+	view, err := t.places.View(ctx)
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	for _, place := range view.All() {
+		rows, err := t.db.Query(ctx, statement(name), slices.Concat(params, place.Params())...)
+		if err != nil {
+			return err
+		}
+		if err := each(rows, func() error { return scan(rows) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // Position implements LiveStore.
 func (t LiveTables) Position(ctx context.Context, shard uint32) (Position, error) {
@@ -47,14 +85,7 @@ func (t LiveTables) Position(ctx context.Context, shard uint32) (Position, error
 
 // Totals implements LiveStore.
 func (t LiveTables) Totals(ctx context.Context, keep Keep, position uint64, add func(*LiveRow)) error {
-	rows, err := t.db.Query(ctx, statement("rebuild"),
-		warehouse.Param{Name: "from_ms", Value: keep.MonthsFrom.UnixMilli()},
-		warehouse.Param{Name: "days_from_ms", Value: keep.DaysFrom.UnixMilli()},
-		warehouse.Param{Name: "position", Value: position})
-	if err != nil {
-		return fmt.Errorf("rebuild live totals: %w", err)
-	}
-	err = each(rows, func() error {
+	err := t.everywhere(ctx, "rebuild", func(rows *warehouse.Rows) error {
 		var r LiveRow
 		var monthS, dayS int64
 		dest := append([]any{&r.Tenant, &monthS, &dayS}, nameDest(&r.Names)...)
@@ -67,7 +98,9 @@ func (t LiveTables) Totals(ctx context.Context, keep Keep, position uint64, add 
 		}
 		add(&r)
 		return nil
-	})
+	}, warehouse.Param{Name: "from_ms", Value: keep.MonthsFrom.UnixMilli()},
+		warehouse.Param{Name: "days_from_ms", Value: keep.DaysFrom.UnixMilli()},
+		warehouse.Param{Name: "position", Value: position})
 	if err != nil {
 		return fmt.Errorf("rebuild live totals: %w", err)
 	}
@@ -76,13 +109,7 @@ func (t LiveTables) Totals(ctx context.Context, keep Keep, position uint64, add 
 
 // Levels implements LiveStore.
 func (t LiveTables) Levels(ctx context.Context, keep Keep, position uint64, add func(tenant string, level Level)) error {
-	rows, err := t.db.Query(ctx, statement("rebuild_levels"),
-		warehouse.Param{Name: "from_ms", Value: keep.MonthsFrom.UnixMilli()},
-		warehouse.Param{Name: "position", Value: position})
-	if err != nil {
-		return fmt.Errorf("rebuild levels: %w", err)
-	}
-	err = each(rows, func() error {
+	err := t.everywhere(ctx, "rebuild_levels", func(rows *warehouse.Rows) error {
 		var tenant string
 		var level Level
 		if err := rows.Scan(&tenant, &level.Name, &level.Value, &level.Time, &level.Seq, &level.Idx); err != nil {
@@ -90,7 +117,8 @@ func (t LiveTables) Levels(ctx context.Context, keep Keep, position uint64, add 
 		}
 		add(tenant, level)
 		return nil
-	})
+	}, warehouse.Param{Name: "from_ms", Value: keep.MonthsFrom.UnixMilli()},
+		warehouse.Param{Name: "position", Value: position})
 	if err != nil {
 		return fmt.Errorf("rebuild levels: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/agentik-os/panda/internal/placement"
 	"github.com/agentik-os/panda/internal/warehouse"
 	"github.com/agentik-os/panda/schemas"
 )
@@ -63,6 +64,8 @@ type ReaderConfig struct {
 	// warehouse is asked every PollInterval, 200 ms.
 	Rollups      RollupWaiter
 	PollInterval time.Duration
+	// Places says in which database a tenant's rows lie; nil is one database for all.
+	Places *placement.Map
 	// Now is where a look at the newest events begins; time.Now.
 	Now func() time.Time
 }
@@ -101,7 +104,24 @@ func NewReader(cfg ReaderConfig, db DB) *Reader {
 	if cfg.PollInterval == 0 {
 		cfg.PollInterval = 200 * time.Millisecond
 	}
+	cfg.Places = placesOf(db, cfg.Places)
 	return &Reader{cfg: cfg, db: db}
+}
+
+// tenantRows runs a statement about one tenant where its rows lie and calls scan for
+// each of them. A position that the answer is said to cover must have been read before.
+func (r *Reader) tenantRows(ctx context.Context, tenant, name string, scan func(*warehouse.Rows) error, params ...warehouse.Param) error {
+	view, err := r.cfg.Places.View(ctx)
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	params = append(params, warehouse.Param{Name: "tenant", Value: tenant}, view.Of(tenant).Param())
+	rows, err := r.db.Query(ctx, statement(name), params...)
+	if err != nil {
+		return err
+	}
+	return each(rows, func() error { return scan(rows) })
 }
 
 // Usage answers q: from the live totals if they hold the window, else from the
@@ -161,7 +181,6 @@ func (r *Reader) fromRollup(ctx context.Context, q Query, minSeq uint64) (Result
 		return Result{}, err
 	}
 	params := []warehouse.Param{
-		{Name: "tenant", Value: q.Tenant},
 		{Name: "grain", Value: string(q.Window.Grain)},
 		{Name: "window_s", Value: q.Window.Start.Unix()},
 	}
@@ -172,11 +191,7 @@ func (r *Reader) fromRollup(ctx context.Context, q Query, minSeq uint64) (Result
 		}
 		params = append(params, warehouse.Param{Name: "by_" + string(d), Value: asked})
 	}
-	rows, err := r.db.Query(ctx, statement("window"), params...)
-	if err != nil {
-		return Result{}, fmt.Errorf("read window %s: %w", q.Window, err)
-	}
-	err = each(rows, func() error {
+	err = r.tenantRows(ctx, q.Tenant, "window", func(rows *warehouse.Rows) error {
 		var names [dimensionCount]string
 		var t Totals
 		if err := rows.Scan(append(nameDest(&names), totalsDest(&t)...)...); err != nil {
@@ -192,7 +207,7 @@ func (r *Reader) fromRollup(ctx context.Context, q Query, minSeq uint64) (Result
 		}
 		result.Groups = append(result.Groups, group)
 		return nil
-	})
+	}, params...)
 	if err != nil {
 		return Result{}, fmt.Errorf("read window %s: %w", q.Window, err)
 	}
@@ -265,16 +280,8 @@ func (r *Reader) Series(ctx context.Context, tenant string, month schemas.Window
 		return nil, Position{}, err
 	}
 	asOf = r.newest(asOf)
-	rows, err := r.db.Query(ctx, statement("series"),
-		warehouse.Param{Name: "tenant", Value: tenant},
-		warehouse.Param{Name: "grain", Value: string(grain)},
-		warehouse.Param{Name: "from_s", Value: month.Start.Unix()},
-		warehouse.Param{Name: "to_s", Value: month.End().Unix()})
-	if err != nil {
-		return nil, Position{}, fmt.Errorf("read series of %s: %w", month, err)
-	}
 	var points []Point
-	err = each(rows, func() error {
+	err = r.tenantRows(ctx, tenant, "series", func(rows *warehouse.Rows) error {
 		var p Point
 		var startS int64
 		if err := rows.Scan(&startS, &p.Calls, &p.Unpriced, &p.Tokens, &p.Cost); err != nil {
@@ -283,7 +290,9 @@ func (r *Reader) Series(ctx context.Context, tenant string, month schemas.Window
 		p.Start = time.Unix(startS, 0).UTC()
 		points = append(points, p)
 		return nil
-	})
+	}, warehouse.Param{Name: "grain", Value: string(grain)},
+		warehouse.Param{Name: "from_s", Value: month.Start.Unix()},
+		warehouse.Param{Name: "to_s", Value: month.End().Unix()})
 	if err != nil {
 		return nil, Position{}, fmt.Errorf("read series of %s: %w", month, err)
 	}

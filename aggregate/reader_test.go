@@ -23,7 +23,7 @@ var (
 func clock() time.Time { return noon }
 
 func newLive(p *project) *aggregate.Live {
-	return aggregate.NewLive(aggregate.LiveConfig{Now: clock}, aggregate.NewLiveTables(p.db))
+	return aggregate.NewLive(aggregate.LiveConfig{Now: clock}, aggregate.NewLiveTables(p.db, nil))
 }
 
 func totalsOf(calls, tokens int64, pico int64) aggregate.Totals {
@@ -274,7 +274,7 @@ func TestReaderGoesToRollupsForManyCombinations(t *testing.T) {
 	p := newProject(t)
 	limits := aggregate.DefaultFoldLimits()
 	limits.CombosPerTenantMax = 1
-	live := aggregate.NewLive(aggregate.LiveConfig{Now: clock, Limits: limits}, aggregate.NewLiveTables(p.db))
+	live := aggregate.NewLive(aggregate.LiveConfig{Now: clock, Limits: limits}, aggregate.NewLiveTables(p.db, nil))
 	if err := live.Rebuild(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -26,6 +26,8 @@ func statement(name string) string {
 
 // DB is the warehouse as this package uses it; *warehouse.DB is one.
 type DB interface {
+	// Database is the one that all tenants share, and that has the ledger.
+	Database() string
 	Query(ctx context.Context, sql string, params ...warehouse.Param) (*warehouse.Rows, error)
 }
 

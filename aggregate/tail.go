@@ -11,28 +11,18 @@ import (
 // After returns a tenant's events in the order of the log, after a place in it,
 // at most limit of them.
 func (r *Reader) After(ctx context.Context, tenant string, seq uint64, idx uint16, limit int) ([]schemas.Accepted, error) {
-	rows, err := r.db.Query(ctx, statement("after"),
-		warehouse.Param{Name: "tenant", Value: tenant},
+	return r.tenantEvents(ctx, tenant, "after", fmt.Sprintf("read events after %d-%d", seq, idx),
 		warehouse.Param{Name: "after_seq", Value: seq},
 		warehouse.Param{Name: "after_idx", Value: idx},
 		warehouse.Param{Name: "limit", Value: uint32(limit)})
-	if err != nil {
-		return nil, fmt.Errorf("read events after %d-%d: %w", seq, idx, err)
-	}
-	return scanEvents(rows, tenant, "read events")
 }
 
 // FindAny is Find without a source: everything that counts for an id, whoever
 // sent it.
 func (r *Reader) FindAny(ctx context.Context, tenant, id string) ([]schemas.Accepted, error) {
-	rows, err := r.db.Query(ctx, statement("find_any"),
-		warehouse.Param{Name: "tenant", Value: tenant},
+	return r.tenantEvents(ctx, tenant, "find_any", "find event",
 		warehouse.Param{Name: "event_id", Value: id},
 		warehouse.Param{Name: "limit", Value: uint32(RecentMax)})
-	if err != nil {
-		return nil, fmt.Errorf("find event: %w", err)
-	}
-	return scanEvents(rows, tenant, "find event")
 }
 
 // Sums are what the ledger says was accepted, over all tenants and all time.

@@ -141,7 +141,12 @@ func (t *Tables) Lookup(ctx context.Context, tenant, source string, ids []string
 	if len(ids) > LookupIDsMax {
 		return nil, schemas.Invalid("/ids", schemas.CodeTooMany, "there are %d ids; ask for at most %d at once", len(ids), LookupIDsMax)
 	}
-	rows, err := t.db.Query(ctx, statement("lookup"),
+	view, err := t.places.View(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("look up events: %w", err)
+	}
+	defer view.Close()
+	rows, err := t.db.Query(ctx, statement("lookup"), view.Of(tenant).Param(),
 		warehouse.Param{Name: "tenant", Value: tenant}, warehouse.Param{Name: "source", Value: source},
 		warehouse.Param{Name: "ids", Value: ids})
 	if err != nil {

@@ -19,7 +19,7 @@ func openTables(t *testing.T) (*Tables, *warehouse.DB) {
 	if err := db.Migrate(t.Context(), schemas.Migrations()); err != nil {
 		t.Fatal(err)
 	}
-	return NewTables(db), db
+	return NewTables(db, nil), db
 }
 
 // writeAll runs a writer over a log, on a store, until the ledger has its end.

@@ -118,6 +118,9 @@ type WriterConfig struct {
 	Acquire func(ctx context.Context) (Lease, error)
 	// Claims keeps the shard's claims.
 	Claims Claims
+	// Gone knows what was erased, for a warehouse that is made anew from a log that
+	// has lost it. Nil: nothing was.
+	Gone Gone
 	// OnCommit is called after every commit, in order, with the rows it added and
 	// the sequence up to which it counts. It must not keep the slice.
 	OnCommit func(rows []schemas.Accepted, to uint64)
@@ -213,6 +216,8 @@ type Writer struct {
 	// claim is where the next range has to end, because somebody may have committed
 	// it already without being heard; zero if it may end anywhere.
 	claim Claim
+	// pauses hands over who wants the writer to stop between two ranges.
+	pauses chan *pause
 	// The rows and keys of one range; the next one writes over them.
 	accepted []schemas.Accepted
 	keys     []NewKey
@@ -220,7 +225,7 @@ type Writer struct {
 
 // NewWriter returns a Writer. It does nothing until Run.
 func NewWriter(cfg WriterConfig, log Log, store Store, prices Prices) *Writer {
-	return &Writer{cfg: cfg.withDefaults(), log: log, store: store, prices: prices}
+	return &Writer{cfg: cfg.withDefaults(), log: log, store: store, prices: prices, pauses: make(chan *pause)}
 }
 
 // Run writes until ctx ends. What passes by itself is tried again from the
@@ -298,6 +303,8 @@ func (w *Writer) lead(ctx context.Context) error {
 		case err := <-failed:
 			failed <- nil
 			return err
+		case p := <-w.mayPause():
+			w.park(ctx, lease, p)
 		case b := <-batches:
 			if err := w.write(ctx, lease, b); err != nil {
 				return err

@@ -12,6 +12,7 @@ import (
 // discardDB takes inserts and keeps nothing: what is left is our own work.
 type discardDB struct{}
 
+func (discardDB) Database() string { return "panda" }
 func (discardDB) Query(context.Context, string, ...warehouse.Param) (*warehouse.Rows, error) {
 	panic("the benchmark asks nothing")
 }
@@ -38,12 +39,12 @@ func BenchmarkWriter(b *testing.B) {
 		log.append(schemas.EnvelopeSubject(0, tenant), EncodeEnvelope(nil, tenant, events, 0, []byte("k")))
 	}
 	prices := newMemoryPrices(b)
-	w := NewWriter(WriterConfig{Key: []byte("k")}, log, NewTables(discardDB{}), prices)
+	w := NewWriter(WriterConfig{Key: []byte("k")}, log, NewTables(discardDB{}, nil), prices)
 	w.filter, w.book = newFilter(1<<20), prices.books[1]
 	b.ReportAllocs()
 	b.ResetTimer()
 	for b.Loop() {
-		batch, _, err := w.collect(log.records, 0, messages*perMessage)
+		batch, _, err := w.collect(b.Context(), log.records, 0, messages*perMessage)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -75,7 +75,7 @@ func TestPassCostsWhatIsDirty(t *testing.T) {
 	p.next = 2_000_000
 	p.commit(2_000_000, call("t7", 2_000_000, at, "opus", 10, 1))
 	spy := &spyDB{DB: p.db}
-	if _, err := rollup.New(rollup.Config{}, rollup.NewTables(spy)).Pass(t.Context()); err != nil {
+	if _, err := rollup.New(rollup.Config{}, rollup.NewTables(spy, nil)).Pass(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	tables := []string{"usage_raw", "rollup", "rollup"}
@@ -103,7 +103,7 @@ func BenchmarkHourRecompute(b *testing.B) {
 			at := time.Date(2026, 5, 1, 3, 0, 0, 0, time.UTC)
 			p.commit(20_000_000, call("t7", 20_000_000, at, "opus", 10, 1))
 			spy := &spyDB{DB: p.db}
-			if _, err := rollup.New(rollup.Config{}, rollup.NewTables(spy)).Pass(b.Context()); err != nil {
+			if _, err := rollup.New(rollup.Config{}, rollup.NewTables(spy, nil)).Pass(b.Context()); err != nil {
 				b.Fatal(err)
 			}
 			for b.Loop() {

@@ -203,7 +203,7 @@ func TestEverySumIsTheSame(t *testing.T) {
 	s := &stream{rand: rand.New(rand.NewPCG(seed, 0)), now: now}
 	want := oracle{}
 	fold := aggregate.NewFold(aggregate.DefaultFoldLimits(), aggregate.Keep{})
-	live := aggregate.NewLive(aggregate.LiveConfig{Now: func() time.Time { return now }}, aggregate.NewLiveTables(p.db))
+	live := aggregate.NewLive(aggregate.LiveConfig{Now: func() time.Time { return now }}, aggregate.NewLiveTables(p.db, nil))
 	if err := live.Rebuild(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -296,7 +296,7 @@ func sumsOf(t *aggregate.Totals) *oracleSums {
 func compareReaders(t *testing.T, p *project, fold *aggregate.Fold, live *aggregate.Live) {
 	t.Helper()
 	now := time.Now().UTC()
-	rebuilt := aggregate.NewLive(aggregate.LiveConfig{Now: func() time.Time { return now }}, aggregate.NewLiveTables(p.db))
+	rebuilt := aggregate.NewLive(aggregate.LiveConfig{Now: func() time.Time { return now }}, aggregate.NewLiveTables(p.db, nil))
 	if err := rebuilt.Rebuild(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -71,8 +71,9 @@ type Batch struct {
 	From, To time.Time
 	// First and Last bound them in the order of tenant and time, and are in it.
 	First, Last DirtyHour
-	// Windows is how many they are.
+	// Windows is how many they are, Tenants whose.
 	Windows int
+	Tenants []string
 	// NamedUpto ends the part of the ledger that names them; 0 is the position that
 	// they are made as of.
 	NamedUpto uint64
@@ -118,8 +119,12 @@ func planGrain(grain schemas.Grain, dirty []DirtyHour, windowsMax int) []Batch {
 	for begin := 0; begin < len(windows); {
 		end := begin + 1
 		from, to := windows[begin].Start, windows[begin].Start
+		tenants := []string{windows[begin].Tenant}
 		for end < len(windows) && end-begin < windowsMax && windows[end].month == windows[begin].month {
 			from, to = min(from, windows[end].Start), max(to, windows[end].Start)
+			if last := tenants[len(tenants)-1]; last != windows[end].Tenant {
+				tenants = append(tenants, windows[end].Tenant)
+			}
 			end++
 		}
 		batches = append(batches, Batch{
@@ -127,7 +132,7 @@ func planGrain(grain schemas.Grain, dirty []DirtyHour, windowsMax int) []Batch {
 			From:  time.Unix(from, 0).UTC(),
 			To:    schemas.WindowOf(grain, time.Unix(to, 0)).End(),
 			First: windows[begin].DirtyHour, Last: windows[end-1].DirtyHour,
-			Windows: end - begin,
+			Windows: end - begin, Tenants: tenants,
 		})
 		begin = end
 	}

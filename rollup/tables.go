@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/agentik-os/panda/internal/placement"
 	"github.com/agentik-os/panda/internal/warehouse"
 )
 
@@ -26,6 +27,8 @@ func statement(name string) string {
 
 // DB is the warehouse as this package uses it; *warehouse.DB is one.
 type DB interface {
+	// Database is the one that all tenants share, and that has the ledger.
+	Database() string
 	Exec(ctx context.Context, sql string, params ...warehouse.Param) error
 	Query(ctx context.Context, sql string, params ...warehouse.Param) (*warehouse.Rows, error)
 }
@@ -51,12 +54,25 @@ type Store interface {
 
 // Tables is the Store in ClickHouse. See schemas/sql for the tables and why they
 // are as they are.
-type Tables struct{ db DB }
+type Tables struct {
+	db     DB
+	places *placement.Map
+}
 
 var _ Store = Tables{}
 
-// NewTables returns the Store of a warehouse whose migrations have run.
-func NewTables(db DB) Tables { return Tables{db} }
+// NewTables returns the Store of a warehouse whose migrations have run. Without
+// places, all tenants share one database.
+func NewTables(db DB, places *placement.Map) Tables { return Tables{db, placesOf(db, places)} }
+
+// placesOf returns places, or that of a warehouse in which all tenants share one
+// database.
+func placesOf(db DB, places *placement.Map) *placement.Map {
+	if places == nil {
+		return placement.Shared(db.Database())
+	}
+	return places
+}
 
 // Position implements Store.
 func (t Tables) Position(ctx context.Context, job string) (Reached, error) {
@@ -108,9 +124,24 @@ func (t Tables) Dirty(ctx context.Context, shard uint32, after, upto uint64) ([]
 	return dirty, nil
 }
 
-// Recompute implements Store; see sql/hours.sql, sql/days.sql and sql/months.sql.
+// Recompute implements Store; see sql/hours.sql, sql/days.sql and sql/months.sql. It is
+// one statement per place that a tenant of the batch has.
 func (t Tables) Recompute(ctx context.Context, shard uint32, b *Batch, after, position uint64, at time.Time) error {
-	return t.db.Exec(ctx, statement(string(b.Grain)+"s"),
+	view, err := t.places.View(ctx)
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	for _, place := range view.Among(b.Tenants) {
+		if err := t.recompute(ctx, place, shard, b, after, position, at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t Tables) recompute(ctx context.Context, place placement.Place, shard uint32, b *Batch, after, position uint64, at time.Time) error {
+	params := append(place.Params(),
 		warehouse.Param{Name: "shard", Value: shard},
 		warehouse.Param{Name: "after", Value: after},
 		warehouse.Param{Name: "position", Value: position},
@@ -122,6 +153,7 @@ func (t Tables) Recompute(ctx context.Context, shard uint32, b *Batch, after, po
 		warehouse.Param{Name: "first_s", Value: b.First.Start},
 		warehouse.Param{Name: "last_tenant", Value: b.Last.Tenant},
 		warehouse.Param{Name: "last_s", Value: b.Last.Start})
+	return t.db.Exec(ctx, statement(string(b.Grain)+"s"), params...)
 }
 
 // each calls scan for every row and closes the rows.

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/agentik-os/panda/internal/invariant"
+	"github.com/agentik-os/panda/internal/placement"
 	"github.com/agentik-os/panda/internal/warehouse"
 )
 
@@ -38,6 +40,8 @@ type VerifyConfig struct {
 	NotOnLog error
 	// BehindMax is how long the log may end before the ledger, as Auditor's.
 	BehindMax time.Duration
+	// Places says in which databases rows and windows lie; nil is one for all tenants.
+	Places *placement.Map
 	// FindingsMax bounds the differences a check names, 20: enough to see a
 	// pattern. The count of all is always given.
 	FindingsMax int
@@ -189,6 +193,7 @@ type Verifier struct {
 // NewVerifier returns a Verifier.
 func NewVerifier(cfg VerifyConfig, db DB) *Verifier {
 	orDefault(&cfg.FindingsMax, 20)
+	cfg.Places = placesOf(db, cfg.Places)
 	return &Verifier{cfg: cfg, db: db}
 }
 
@@ -222,12 +227,21 @@ func (v *Verifier) Verify(ctx context.Context, opts VerifyOptions, progress Prog
 		opts.To = math.MaxUint64
 	}
 	orDefault(&opts.ReplayMax, 8)
+	run := &verification{cfg: v.cfg, db: v.db, progress: progress, whole: whole}
+	return settled(ctx, run, func() (Report, error) {
+		*run = verification{cfg: v.cfg, db: v.db, progress: progress, whole: whole}
+		return run.all(ctx, opts)
+	})
+}
+
+// all makes all checks once.
+func (run *verification) all(ctx context.Context, opts VerifyOptions) (Report, error) {
+	v, whole := run, run.whole
 	// The rollups' position is read first: then the ledger covers it.
 	at, err := readPosition(ctx, v.db, JobName)
 	if err != nil {
 		return Report{}, err
 	}
-	run := &verification{cfg: v.cfg, db: v.db, progress: progress, whole: whole}
 	run.report.Shard, run.report.RollupPosition = v.cfg.Shard, at.Position
 
 	steps := []func(context.Context) (Check, error){
@@ -310,6 +324,22 @@ func (v *verification) query(ctx context.Context, name string, scan func(*wareho
 	}
 	if err := each(rows, func() error { return scan(rows) }); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// everywhere makes a query in every place that counts. What the ledger is held against
+// was read before, so a move in between does not hide rows from it.
+func (v *verification) everywhere(ctx context.Context, name string, scan func(*warehouse.Rows) error, params ...warehouse.Param) error {
+	view, err := v.cfg.Places.View(ctx)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	defer view.Close()
+	for _, place := range view.All() {
+		if err := v.query(ctx, name, scan, slices.Concat(params, place.Params())...); err != nil {
+			return err
+		}
 	}
 	return nil
 }

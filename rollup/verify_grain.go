@@ -3,8 +3,10 @@ package rollup
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
+	"github.com/agentik-os/panda/internal/placement"
 	"github.com/agentik-os/panda/internal/warehouse"
 	"github.com/agentik-os/panda/schemas"
 )
@@ -29,13 +31,15 @@ func sourceOf(grain schemas.Grain) string {
 func (v *verification) checkWindows(ctx context.Context, grain schemas.Grain) (Check, error) {
 	check := Check{Name: sourceOf(grain) + " = " + string(grain) + "s"}
 	var months []int64
-	err := v.query(ctx, "verify_periods", func(rows *warehouse.Rows) error {
+	err := v.everywhere(ctx, "verify_periods", func(rows *warehouse.Rows) error {
 		months = append(months, 0)
 		return rows.Scan(&months[len(months)-1])
 	})
 	if err != nil {
 		return check, err
 	}
+	slices.Sort(months)
+	months = slices.Compact(months)
 	moving := 0
 	for i, startS := range months {
 		v.progress(check.Name, uint64(i), uint64(len(months)))
@@ -58,7 +62,25 @@ func (v *verification) checkWindows(ctx context.Context, grain schemas.Grain) (C
 // the differences; they are only counted.
 const movingMax = 10_000
 
+// checkMonth compares one month in every place. Source and windows of a tenant lie in
+// one place.
 func (v *verification) checkMonth(ctx context.Context, check *Check, grain schemas.Grain, startS int64) (moving int, err error) {
+	view, err := v.cfg.Places.View(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("compare %ss: %w", grain, err)
+	}
+	defer view.Close()
+	for _, place := range view.All() {
+		n, err := v.checkMonthAt(ctx, check, place, grain, startS)
+		if err != nil {
+			return moving, err
+		}
+		moving += n
+	}
+	return moving, nil
+}
+
+func (v *verification) checkMonthAt(ctx context.Context, check *Check, place placement.Place, grain schemas.Grain, startS int64) (moving int, err error) {
 	month := schemas.WindowOf(schemas.GrainMonth, time.Unix(startS, 0))
 	shown, total := uint64(0), uint64(0)
 	err = v.query(ctx, "verify_"+string(grain), func(rows *warehouse.Rows) error {
@@ -92,7 +114,8 @@ func (v *verification) checkMonth(ctx context.Context, check *Check, grain schem
 		}
 		check.find(f, v.cfg.FindingsMax)
 		return nil
-	}, warehouse.Param{Name: "position", Value: v.report.RollupPosition},
+	}, place.Param(), warehouse.Param{Name: "elsewhere", Value: place.Elsewhere},
+		warehouse.Param{Name: "position", Value: v.report.RollupPosition},
 		warehouse.Param{Name: "from_s", Value: month.Start.Unix()},
 		warehouse.Param{Name: "to_s", Value: month.End().Unix()},
 		warehouse.Param{Name: "limit", Value: uint32(movingMax)})

@@ -6,15 +6,20 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/agentik-os/panda/internal/placement"
 	"github.com/agentik-os/panda/internal/warehouse"
 )
 
 // checkedTables are the tables whose files are read as a whole and held against
-// their checksums, in the order of their worth.
-var checkedTables = []string{"ledger", "usage_raw", "usage_keys", "conflicts", "quarantine", "rollup"}
+// their checksums, in the order of their worth. A tenant's own database has the
+// contentTables of them.
+var (
+	checkedTables = []string{"ledger", "usage_raw", "usage_keys", "conflicts", "quarantine", "rollup"}
+	contentTables = []string{"usage_raw", "rollup"}
+)
 
 // BrokenPart is a file set of a table that cannot be read as it was written.
-type BrokenPart struct{ Table, Name, Why string }
+type BrokenPart struct{ Database, Table, Name, Why string }
 
 // partName is what the engine calls a part; nothing else is ever put into a
 // statement.
@@ -25,36 +30,74 @@ var partName = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 // read by chance: a restart does not look at contents.
 func (v *verification) checkParts(ctx context.Context) (Check, error) {
 	check := Check{Name: "parts"}
+	view, err := v.cfg.Places.View(ctx)
+	if err != nil {
+		return check, err
+	}
+	defer view.Close()
+	var tables []tableName
+	for _, database := range databasesOf(view) {
+		names := contentTables
+		if database == v.db.Database() {
+			names = checkedTables
+		}
+		for _, name := range names {
+			tables = append(tables, tableName{database, name})
+		}
+	}
 	parts := 0
-	for i, table := range checkedTables {
-		v.progress(check.Name, uint64(i), uint64(len(checkedTables)))
+	for i, table := range tables {
+		v.progress(check.Name, uint64(i), uint64(len(tables)))
 		n, broken, err := brokenParts(ctx, v.db, table)
 		if err != nil {
 			return check, err
 		}
 		parts += n
 		for _, b := range broken {
-			check.find(Finding{Side: b.Table, Detail: fmt.Sprintf("part %s of %s is damaged: %s", b.Name, b.Table, b.Why)}, v.cfg.FindingsMax)
+			check.find(Finding{Side: b.Table, Detail: fmt.Sprintf("part %s of %s is damaged: %s", b.Name, v.shown(table), b.Why)}, v.cfg.FindingsMax)
 		}
 		v.broken = append(v.broken, broken...)
 	}
 	check.number("parts", parts)
-	check.number("tables", len(checkedTables))
-	err := v.query(ctx, "verify_detached", func(rows *warehouse.Rows) error {
-		var table, name, reason string
-		if err := rows.Scan(&table, &name, &reason); err != nil {
+	check.number("tables", len(tables))
+	err = v.query(ctx, "verify_detached", func(rows *warehouse.Rows) error {
+		var t tableName
+		var name, reason string
+		if err := rows.Scan(&t.database, &t.table, &name, &reason); err != nil {
 			return err
 		}
+		table := v.shown(t)
 		check.Notes = append(check.Notes, fmt.Sprintf("part %s of %s was taken out as %s; what is missing for it is found below", name, table, reason))
 		return nil
-	})
-	v.progress(check.Name, uint64(len(checkedTables)), uint64(len(checkedTables)))
+	}, warehouse.Param{Name: "databases", Value: databasesOf(view)})
+	v.progress(check.Name, uint64(len(tables)), uint64(len(tables)))
 	return check, err
 }
 
+type tableName struct{ database, table string }
+
+func (t tableName) String() string { return t.database + "." + t.table }
+
+// shown is how people call a table: the database is named if it is not the shared one.
+func (v *verification) shown(t tableName) string {
+	if t.database == v.db.Database() {
+		return t.table
+	}
+	return t.String()
+}
+
+// databasesOf returns the databases that count.
+func databasesOf(view *placement.View) []string {
+	var names []string
+	for _, place := range view.All() {
+		names = append(names, place.Database)
+	}
+	return names
+}
+
 // brokenParts returns how many parts a table has and which of them are damaged.
-func brokenParts(ctx context.Context, db DB, table string) (parts int, broken []BrokenPart, err error) {
-	rows, err := db.Query(ctx, "CHECK TABLE "+table+" SETTINGS check_query_single_value_result = 0")
+func brokenParts(ctx context.Context, db DB, table tableName) (parts int, broken []BrokenPart, err error) {
+	rows, err := db.Query(ctx, "CHECK TABLE "+table.String()+" SETTINGS check_query_single_value_result = 0")
 	if err != nil {
 		return 0, nil, fmt.Errorf("check files of %s: %w", table, err)
 	}
@@ -66,7 +109,7 @@ func brokenParts(ctx context.Context, db DB, table string) (parts int, broken []
 		}
 		parts++
 		if !passed {
-			broken = append(broken, BrokenPart{table, name, shortened(why)})
+			broken = append(broken, BrokenPart{table.database, table.table, name, shortened(why)})
 		}
 		return nil
 	})
@@ -89,7 +132,7 @@ func detach(ctx context.Context, db DB, p BrokenPart) error {
 	if !partName.MatchString(p.Name) {
 		return fmt.Errorf("take part %q out of %s: that is no part's name", p.Name, p.Table)
 	}
-	if err := db.Exec(ctx, fmt.Sprintf("ALTER TABLE %s DETACH PART '%s'", p.Table, p.Name)); err != nil {
+	if err := db.Exec(ctx, fmt.Sprintf("ALTER TABLE %s.%s DETACH PART '%s'", p.Database, p.Table, p.Name)); err != nil {
 		return fmt.Errorf("take part %s out of %s: %w", p.Name, p.Table, err)
 	}
 	return nil

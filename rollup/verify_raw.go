@@ -3,6 +3,7 @@ package rollup
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -16,6 +17,14 @@ type sums struct {
 	calls, tokens int64
 	cost          schemas.Money
 	hash          uint64
+}
+
+func (s *sums) add(o sums) {
+	s.rows += o.rows
+	s.calls += o.calls
+	s.tokens += o.tokens
+	s.cost = s.cost.Add(o.cost)
+	s.hash += o.hash
 }
 
 func (s sums) String() string {
@@ -71,8 +80,11 @@ func (v *verification) checkKeys(ctx context.Context) (Check, error) {
 		return check, nil
 	}
 	var stored, counted, voids, uncommitted uint64
-	err = v.query(ctx, "verify_counts", func(rows *warehouse.Rows) error {
-		return rows.Scan(&stored, &counted, &voids, &uncommitted)
+	err = v.everywhere(ctx, "verify_counts", func(rows *warehouse.Rows) error {
+		var n [4]uint64
+		err := rows.Scan(&n[0], &n[1], &n[2], &n[3])
+		stored, counted, voids, uncommitted = stored+n[0], counted+n[1], voids+n[2], uncommitted+n[3]
+		return err
 	}, warehouse.Param{Name: "upto", Value: v.report.To})
 	check.number("events", counted)
 	check.number("voids", voids)
@@ -165,44 +177,60 @@ func (v *verification) narrow(ctx context.Context, check *Check, c *comparison, 
 	return nil
 }
 
-// rawSums returns what the ledger and usage_raw say.
+// rawSums returns what the ledger says, and usage_raw with what was erased from it.
 func (v *verification) rawSums(ctx context.Context, bounds []uint64, from, upto uint64) (ledger, raw []sums, err error) {
 	scan := func(rows *warehouse.Rows, part *uint32, s *sums) error {
 		return rows.Scan(part, &s.rows, &s.calls, &s.tokens, &s.cost, &s.hash)
 	}
-	if ledger, err = v.account(ctx, "verify_ledger_sums", scan, bounds, from, upto); err != nil {
+	if ledger, err = v.account(ctx, v.query, "verify_ledger_sums", scan, bounds, from, upto); err != nil {
 		return nil, nil, err
 	}
-	raw, err = v.account(ctx, "verify_raw_sums", scan, bounds, from, upto)
-	return ledger, raw, err
+	if raw, err = v.account(ctx, v.everywhere, "verify_raw_sums", scan, bounds, from, upto); err != nil {
+		return nil, nil, err
+	}
+	erased, err := v.account(ctx, v.query, "verify_erased_sums", scan, bounds, from, upto)
+	if err != nil {
+		return nil, nil, err
+	}
+	return ledger, plus(raw, erased), nil
 }
 
 // keySums returns how many identities usage_raw needs and how many are taken.
 func (v *verification) keySums(ctx context.Context, bounds []uint64, from, upto uint64) (needed, taken []sums, err error) {
 	scan := func(rows *warehouse.Rows, part *uint32, s *sums) error { return rows.Scan(part, &s.rows, &s.hash) }
-	if needed, err = v.account(ctx, "verify_identities", scan, bounds, from, upto); err != nil {
+	if needed, err = v.account(ctx, v.everywhere, "verify_identities", scan, bounds, from, upto); err != nil {
 		return nil, nil, err
 	}
-	taken, err = v.account(ctx, "verify_keys", scan, bounds, from, upto)
+	taken, err = v.account(ctx, v.query, "verify_keys", scan, bounds, from, upto)
 	return needed, taken, err
 }
 
-// rejectSums returns what the ledger says of rejects and what is kept of them.
+// rejectSums returns what the ledger says of rejects, and what is kept of them with what
+// was erased.
 func (v *verification) rejectSums(ctx context.Context, bounds []uint64, from, upto uint64) (ledger, kept []sums, err error) {
 	scan := func(rows *warehouse.Rows, part *uint32, s *sums) error { return rows.Scan(part, &s.rows, &s.calls) }
-	if ledger, err = v.account(ctx, "verify_ledger_rejects", scan, bounds, from, upto); err != nil {
+	if ledger, err = v.account(ctx, v.query, "verify_ledger_rejects", scan, bounds, from, upto); err != nil {
 		return nil, nil, err
 	}
-	kept, err = v.account(ctx, "verify_rejects", scan, bounds, from, upto)
-	return ledger, kept, err
+	if kept, err = v.account(ctx, v.query, "verify_rejects", scan, bounds, from, upto); err != nil {
+		return nil, nil, err
+	}
+	erased, err := v.account(ctx, v.query, "verify_erased_rejects", scan, bounds, from, upto)
+	if err != nil {
+		return nil, nil, err
+	}
+	return ledger, plus(kept, erased), nil
 }
 
+// asker is query or everywhere.
+type asker func(ctx context.Context, name string, scan func(*warehouse.Rows) error, params ...warehouse.Param) error
+
 // account returns one side's sums per part.
-func (v *verification) account(ctx context.Context, name string, scan func(*warehouse.Rows, *uint32, *sums) error,
+func (v *verification) account(ctx context.Context, ask asker, name string, scan func(*warehouse.Rows, *uint32, *sums) error,
 	bounds []uint64, from, upto uint64,
 ) ([]sums, error) {
 	parts := make([]sums, len(bounds))
-	err := v.query(ctx, name, func(rows *warehouse.Rows) error {
+	err := ask(ctx, name, func(rows *warehouse.Rows) error {
 		var part uint32
 		var s sums
 		if err := scan(rows, &part, &s); err != nil {
@@ -211,7 +239,7 @@ func (v *verification) account(ctx context.Context, name string, scan func(*ware
 		if part < 1 || int(part) > len(parts) {
 			return fmt.Errorf("part %d of %d", part, len(parts))
 		}
-		parts[part-1] = s
+		parts[part-1].add(s)
 		return nil
 	}, v.shard(), warehouse.Param{Name: "bounds", Value: bounds},
 		warehouse.Param{Name: "from", Value: from}, warehouse.Param{Name: "upto", Value: upto})
@@ -223,27 +251,30 @@ const concernedMax = 10
 
 // concerned names the tenants of a range: first those that only one side knows.
 func (v *verification) concerned(ctx context.Context, from, upto uint64) (string, error) {
-	var oneSided, other []string
-	err := v.query(ctx, "verify_tenants", func(rows *warehouse.Rows) error {
+	named, counts := map[string]bool{}, map[string]uint64{}
+	err := v.everywhere(ctx, "verify_tenants", func(rows *warehouse.Rows) error {
 		var tenant string
-		var named uint8
+		var inLedger uint8
 		var count uint64
-		if err := rows.Scan(&tenant, &named, &count); err != nil {
-			return err
-		}
-		switch {
-		case named == 0:
-			oneSided = append(oneSided, tenant+" (not in ledger)")
-		case count == 0:
-			oneSided = append(oneSided, tenant+" (not in raw)")
-		default:
-			other = append(other, tenant)
-		}
-		return nil
+		err := rows.Scan(&tenant, &inLedger, &count)
+		named[tenant] = inLedger == 1
+		counts[tenant] += count
+		return err
 	}, v.shard(), warehouse.Param{Name: "from", Value: from}, warehouse.Param{Name: "upto", Value: upto},
 		warehouse.Param{Name: "limit", Value: uint32(1000)})
 	if err != nil {
 		return "", err
+	}
+	var oneSided, other []string
+	for _, tenant := range slices.Sorted(maps.Keys(named)) {
+		switch {
+		case !named[tenant]:
+			oneSided = append(oneSided, tenant+" (not in ledger)")
+		case counts[tenant] == 0:
+			oneSided = append(oneSided, tenant+" (not in raw)")
+		default:
+			other = append(other, tenant)
+		}
 	}
 	names := append(oneSided, other...)
 	if len(names) > concernedMax {

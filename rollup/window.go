@@ -176,6 +176,13 @@ func (w *Worker) WaitFor(ctx context.Context, position uint64) error {
 	}
 }
 
+// Pause waits for the pass under way and lets no other replace windows until resume is
+// called.
+func (w *Worker) Pause() (resume func()) {
+	w.passing.Lock()
+	return sync.OnceFunc(w.passing.Unlock)
+}
+
 // Forget makes the worker read its position anew. Whoever found it broken, and has
 // mended it, calls this before Run.
 func (w *Worker) Forget() {

@@ -22,7 +22,7 @@ func signed(n int64) string   { return strconv.FormatInt(n, 10) }
 var may = time.Date(2026, 5, 3, 10, 0, 0, 0, time.UTC)
 
 func worker(p *project) *rollup.Worker {
-	return rollup.New(rollup.Config{}, rollup.NewTables(p.db))
+	return rollup.New(rollup.Config{}, rollup.NewTables(p.db, nil))
 }
 
 func (p *project) pass(w *rollup.Worker) rollup.Pass {
@@ -222,7 +222,7 @@ func TestPassMayDieAnywhere(t *testing.T) {
 	}
 	grow()
 	counting := &faultyDB{DB: p.db}
-	if _, err := rollup.New(rollup.Config{}, rollup.NewTables(counting)).Pass(t.Context()); err != nil {
+	if _, err := rollup.New(rollup.Config{}, rollup.NewTables(counting, nil)).Pass(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	// Hours, days and months of two months, and the record of the run.
@@ -233,7 +233,7 @@ func TestPassMayDieAnywhere(t *testing.T) {
 		for _, applied := range []bool{false, true} {
 			grow()
 			faulty := &faultyDB{DB: p.db, countdown: statement, applied: applied}
-			if _, err := rollup.New(rollup.Config{}, rollup.NewTables(faulty)).Pass(t.Context()); !errors.Is(err, errInjected) {
+			if _, err := rollup.New(rollup.Config{}, rollup.NewTables(faulty, nil)).Pass(t.Context()); !errors.Is(err, errInjected) {
 				t.Fatalf("statement %d, applied %v: the pass returned %v", statement, applied, err)
 			}
 			if statement%2 == 0 {
@@ -270,7 +270,7 @@ func TestPassSplits(t *testing.T) {
 
 	p.exec("TRUNCATE TABLE rollup")
 	p.exec("TRUNCATE TABLE job_runs")
-	small := rollup.New(rollup.Config{WindowsMax: 1, PairsMax: 1, RangesMax: 3}, rollup.NewTables(p.db))
+	small := rollup.New(rollup.Config{WindowsMax: 1, PairsMax: 1, RangesMax: 3}, rollup.NewTables(p.db, nil))
 	passes := 0
 	for pass := (rollup.Pass{More: true}); pass.More; passes++ {
 		if passes > 20 {
@@ -288,7 +288,7 @@ func TestPassSplits(t *testing.T) {
 
 func TestRunFollowsTheLedger(t *testing.T) {
 	p := newProject(t)
-	w := rollup.New(rollup.Config{IntervalMin: time.Millisecond, IntervalMax: time.Hour}, rollup.NewTables(p.db))
+	w := rollup.New(rollup.Config{IntervalMin: time.Millisecond, IntervalMax: time.Hour}, rollup.NewTables(p.db, nil))
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()
@@ -325,7 +325,7 @@ func TestWaitForEndsWithItsContext(t *testing.T) {
 // The position does not go back, for the windows do not.
 func TestPositionIsTheHighest(t *testing.T) {
 	p := newProject(t)
-	tables := rollup.NewTables(p.db)
+	tables := rollup.NewTables(p.db, nil)
 	if at, err := tables.Position(t.Context(), rollup.JobName); err != nil || at.Position != 0 || !at.Finished.IsZero() {
 		t.Errorf("before any run: %+v, %v", at, err)
 	}

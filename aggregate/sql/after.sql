@@ -41,7 +41,7 @@ SELECT
     unpriced_reason,
     price_revision,
     reported_model
-FROM usage_raw FINAL
+FROM {database:Identifier}.usage_raw FINAL
 WHERE tenant = {tenant:String}
     AND seq >= {after_seq:UInt64}
     AND (seq, idx) > ({after_seq:UInt64}, {after_idx:UInt16})

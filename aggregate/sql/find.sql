@@ -41,7 +41,7 @@ SELECT
     unpriced_reason,
     price_revision,
     reported_model
-FROM usage_raw FINAL
+FROM {database:Identifier}.usage_raw FINAL
 WHERE tenant = {tenant:String}
     AND ((source = {source:String} AND event_id = {event_id:String})
         OR (corrects_source = {source:String} AND corrects_id = {event_id:String}))

@@ -44,8 +44,9 @@ SELECT
     unpriced_reason,
     price_revision,
     reported_model
-FROM usage_raw FINAL
+FROM {database:Identifier}.usage_raw FINAL
 WHERE seq > {after:UInt64}
     AND seq <= {upto:UInt64}
+    AND (empty({elsewhere:Array(String)}) OR tenant NOT IN (SELECT arrayJoin({elsewhere:Array(String)})))
 ORDER BY seq, idx
 LIMIT {limit:UInt32}

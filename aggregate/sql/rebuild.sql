@@ -27,8 +27,9 @@ SELECT
     sum(u.audio_out_tokens) AS audio_out_tokens,
     sum(u.image_tokens) AS image_tokens,
     sum(ifNull(u.cost, toDecimal128(0, 12))) AS cost
-FROM usage_raw AS u FINAL
+FROM {database:Identifier}.usage_raw AS u FINAL
 WHERE time >= fromUnixTimestamp64Milli({from_ms:Int64}, 'UTC')
     AND seq <= {position:UInt64}
+    AND (empty({elsewhere:Array(String)}) OR tenant NOT IN (SELECT arrayJoin({elsewhere:Array(String)})))
 GROUP BY tenant, month_s, day_s, provider, model, department, cost_center, agent
 SETTINGS defer_partition_pruning_after_final = 0

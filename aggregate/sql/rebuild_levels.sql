@@ -11,10 +11,11 @@ SELECT
 FROM
 (
     SELECT tenant, time, seq, idx, name, value
-    FROM usage_raw FINAL
+    FROM {database:Identifier}.usage_raw FINAL
     ARRAY JOIN mapKeys(units) AS name, mapValues(units) AS value
     WHERE time >= fromUnixTimestamp64Milli({from_ms:Int64}, 'UTC')
         AND seq <= {position:UInt64}
+        AND (empty({elsewhere:Array(String)}) OR tenant NOT IN (SELECT arrayJoin({elsewhere:Array(String)})))
         AND type = 'resource.sample'
 )
 GROUP BY tenant, name

@@ -43,7 +43,7 @@ SELECT
     unpriced_reason,
     price_revision,
     reported_model
-FROM usage_raw FINAL
+FROM {database:Identifier}.usage_raw FINAL
 WHERE tenant = {tenant:String}
     AND time >= fromUnixTimestamp64Milli({from_ms:Int64}, 'UTC')
     AND time <= fromUnixTimestamp64Milli({at_ms:Int64}, 'UTC')

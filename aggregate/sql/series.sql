@@ -6,7 +6,7 @@ SELECT
     unpriced,
     tokens,
     cost
-FROM rollup FINAL
+FROM {database:Identifier}.rollup FINAL
 WHERE tenant = {tenant:String}
     AND grain = {grain:String}
     AND window >= toDateTime({from_s:Int64}, 'UTC')

@@ -21,7 +21,7 @@ SELECT
     sum(by.audio_out_tokens) AS g_audio_out,
     sum(by.image_tokens) AS g_image,
     sum(by.cost) AS g_cost
-FROM rollup FINAL
+FROM {database:Identifier}.rollup FINAL
 ARRAY JOIN by
 WHERE tenant = {tenant:String}
     AND grain = {grain:String}

@@ -258,7 +258,7 @@ func (b *benchRun) insertAlone(ctx context.Context, p *pipeline, name string, bl
 	if err := db.Migrate(ctx, schemas.Migrations()); err != nil {
 		return bench.Inserted{}, err
 	}
-	return bench.Insert(ctx, ingest.NewTables(db), blocks, during)
+	return bench.Insert(ctx, ingest.NewTables(db, nil), blocks, during)
 }
 
 // writeAlone returns the p99 of what a commit of a few events costs by itself.

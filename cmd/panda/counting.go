@@ -12,6 +12,7 @@ import (
 	"github.com/agentik-os/panda/ingest"
 	"github.com/agentik-os/panda/internal/failpoint"
 	"github.com/agentik-os/panda/internal/invariant"
+	"github.com/agentik-os/panda/internal/placement"
 	"github.com/agentik-os/panda/internal/warehouse"
 	"github.com/agentik-os/panda/internal/warehouse/engine"
 	"github.com/agentik-os/panda/rollup"
@@ -142,7 +143,11 @@ func (p *pipeline) mendAlone(ctx context.Context, breach error) bool {
 // and the engine is our own: then a part may be taken out without a person.
 func (p *pipeline) restorable(ctx context.Context) bool {
 	state, err := p.log.State(ctx, schemas.StreamUsage)
-	return err == nil && state.First <= 1 && p.cfg.ClickHouseURL == ""
+	if err != nil || p.cfg.ClickHouseURL != "" {
+		return false
+	}
+	whole, err := p.gone.Cover(ctx, 1, state.First-1) // what was erased is not missed
+	return err == nil && whole
 }
 
 // catchUp holds the newest ranges against the ledger before anything is added to
@@ -180,9 +185,14 @@ func (p *pipeline) runStages(ctx context.Context, writer *ingest.Writer) error {
 	p.worker.Stop(nil)
 	stop := context.AfterFunc(ctx, p.stopWaiting)
 	defer stop()
-	group.Go(func() error { return writer.Run(ctx) })
+	group.Go(func() error {
+		p.writing.Store(writer)
+		defer p.writing.Store(nil)
+		return writer.Run(ctx)
+	})
 	group.Go(func() error { return p.worker.Run(ctx) })
 	group.Go(func() error { return p.jobs.Run(ctx) })
+	group.Go(func() error { return p.recoverMoves(ctx) })
 	if p.cfg.ClickHouseURL != "" {
 		group.Go(func() error { return p.follow(ctx) })
 	}
@@ -218,20 +228,23 @@ func (p *pipeline) openWarehouse(ctx context.Context) (err error) {
 	if err := p.db.Migrate(ctx, schemas.Migrations()); err != nil {
 		return err
 	}
-	p.store = ingest.NewTables(p.db)
-	p.live = aggregate.NewLive(aggregate.LiveConfig{Shard: shard}, aggregate.NewLiveTables(p.db))
-	p.worker = rollup.New(rollup.Config{Shard: shard, Log: p.logger.With().Str("part", "rollup").Logger()}, rollup.NewTables(p.db))
-	p.reader = aggregate.NewReader(aggregate.ReaderConfig{Shard: shard, Live: p.live, Rollups: p.worker}, p.db)
-	replayer := ingest.NewReplayer(ingest.ReplayerConfig{Shard: shard, Key: p.signing}, usageLog{log: p.log}, p.store, p.prices)
+	p.places = placement.New(placement.Config{Shared: p.db.Database(), Placed: p.registry.Placed, Prepare: p.prepareDatabase})
+	p.store = ingest.NewTables(p.db, p.places)
+	p.live = aggregate.NewLive(aggregate.LiveConfig{Shard: shard}, aggregate.NewLiveTables(p.db, p.places))
+	p.worker = rollup.New(rollup.Config{Shard: shard, Log: p.logger.With().Str("part", "rollup").Logger()}, rollup.NewTables(p.db, p.places))
+	p.reader = aggregate.NewReader(aggregate.ReaderConfig{Shard: shard, Live: p.live, Rollups: p.worker, Places: p.places}, p.db)
+	replayer := ingest.NewReplayer(ingest.ReplayerConfig{Shard: shard, Key: p.signing, Gone: p.gone.Cover, Erased: p.store.Erased},
+		usageLog{log: p.log, erased: p.gone}, p.store, p.prices)
 	p.verifier = rollup.NewVerifier(rollup.VerifyConfig{
 		Shard: shard, Log: countedLog{p.log, p.signing}, Replay: replayer.Check, NotOnLog: ingest.ErrNotOnLog,
-		BehindMax: p.cfg.behindMax(),
+		BehindMax: p.cfg.behindMax(), Places: p.places,
 	}, p.db)
 	p.repairer = rollup.NewRepairer(rollup.RepairConfig{
-		Restore: replayer.Restore, NotOnLog: ingest.ErrNotOnLog, Rebuild: p.live.Rebuild, Monitor: p.monitor, Metrics: p.auditMetrics,
+		Restore: p.restoreWith(replayer), NotOnLog: ingest.ErrNotOnLog, Rebuild: p.live.Rebuild, Monitor: p.monitor, Metrics: p.auditMetrics,
 		Log: p.logger.With().Str("part", "repair").Logger(),
 	}, p.verifier, p.worker)
 	p.auditor = rollup.NewAuditor(rollup.AuditConfig{BehindMax: p.cfg.behindMax()}, p.repairer)
+	p.eraser, p.exporter = p.newEraser(), p.newExporter()
 	return p.addJobs()
 }
 
@@ -249,15 +262,21 @@ func (p *pipeline) newWriter() *ingest.Writer {
 			if err != nil {
 				return nil, err
 			}
+			// Whoever wrote before may have heard that a tenant has another place.
+			if err := p.registry.CatchUp(ctx); err != nil {
+				writerLease{lease}.Release()
+				return nil, err
+			}
 			return writerLease{lease}, nil
 		},
 		BehindMax: p.cfg.behindMax(),
 		Claims:    &writerClaims{log: p.log, shard: shard},
+		Gone:      p.gone.Cover,
 		OnCommit:  p.committed,
 		OnResume:  p.resumed,
 		Metrics:   p.writerMetrics,
 		Logger:    p.logger.With().Str("part", "writer").Logger(),
-	}, usageLog{log: p.log}, p.store, p.prices)
+	}, usageLog{log: p.log, erased: p.gone}, p.store, p.prices)
 }
 
 // committed hands accepted rows to the live totals and wakes the rollups.
@@ -287,6 +306,8 @@ func (p *pipeline) addJobs() error {
 	}, p.db)
 	return errors.Join(
 		p.jobs.Add(rollup.Job{Name: "audit", Schedule: failpoint.Schedule("17 * * * *"), Run: p.auditAll}),
+		p.jobs.Add(rollup.Job{Name: "erase", Schedule: failpoint.Schedule("23 3 * * *"), Run: p.eraseDue}),
+		p.jobs.Add(rollup.Job{Name: movesJob, Schedule: failpoint.Schedule("29 * * * *"), Run: p.endMoves}),
 		p.jobs.Add(rollup.Job{Name: trialsJob, Schedule: "7 * * * *", Run: p.endTrials}),
 		p.jobs.Add(rollup.Job{Name: "trim", Schedule: failpoint.Schedule("41 * * * *"), Run: p.trim}),
 	)

@@ -16,8 +16,8 @@ import (
 	"github.com/agentik-os/panda/schemas"
 )
 
-// routes fills the route table.
-func (p *pipeline) routes(usage usageLog) {
+// routes fills the route table. Work that outlives a request ends with running.
+func (p *pipeline) routes(running context.Context, usage usageLog) {
 	cursors := httpapi.Cursors{Key: p.keyFor("cursors")}
 	apidoc.Register(p.server)
 	p.gateway.Routes(p.server)
@@ -46,6 +46,9 @@ func (p *pipeline) routes(usage usageLog) {
 		Still:   p.mayStore,
 		Cursors: cursors,
 	}).Register(p.server)
+	operations := &httpapi.Operations{Base: running}
+	operations.Register(p.server)
+	(&httpapi.Moves{Registry: p.registry, Operations: operations, Move: p.moveFor}).Register(p.server)
 }
 
 // publicURL is where people reach this installation.

@@ -31,7 +31,7 @@ func TestRoutesAreDescribed(t *testing.T) {
 			Authenticate: func(*http.Request) (tenancy.Scope, error) { return tenancy.Scope{}, tenancy.ErrNotFound }}),
 	}
 	p.gateway = ingest.NewGateway(ingest.GatewayConfig{Key: p.signing}, usageLog{})
-	p.routes(usageLog{})
+	p.routes(t.Context(), usageLog{})
 	served := map[string]httpapi.Route{}
 	for _, route := range p.server.Routes() {
 		served[route.Pattern] = route

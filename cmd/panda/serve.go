@@ -18,9 +18,12 @@ import (
 	"github.com/agentik-os/panda/ingest"
 	"github.com/agentik-os/panda/internal/auth"
 	"github.com/agentik-os/panda/internal/auth/oidc"
+	"github.com/agentik-os/panda/internal/erasure"
 	"github.com/agentik-os/panda/internal/eventlog"
+	"github.com/agentik-os/panda/internal/export"
 	"github.com/agentik-os/panda/internal/httpapi"
 	"github.com/agentik-os/panda/internal/invariant"
+	"github.com/agentik-os/panda/internal/placement"
 	"github.com/agentik-os/panda/internal/pricelist"
 	"github.com/agentik-os/panda/internal/ratelimit"
 	"github.com/agentik-os/panda/internal/tenancy"
@@ -69,6 +72,7 @@ type pipeline struct {
 	direct   directKeys
 
 	db     *warehouse.DB
+	places *placement.Map
 	store  *ingest.Tables
 	live   *aggregate.Live
 	reader *aggregate.Reader
@@ -78,6 +82,10 @@ type pipeline struct {
 	verifier *rollup.Verifier
 	repairer *rollup.Repairer
 	auditor  *rollup.Auditor
+	eraser   *erasure.Eraser
+	exporter *export.Exporter
+	// gone knows where messages were erased from the log.
+	gone *erasure.Places
 	// These outlive a warehouse that had to be opened, or counting begun, again.
 	auditMetrics  *rollup.AuditMetrics
 	writerMetrics *ingest.WriterMetrics
@@ -87,6 +95,10 @@ type pipeline struct {
 	mended  chan struct{} // a repair left nothing to find; holds one
 	// repairing is held by a repair: one at a time.
 	repairing sync.Mutex
+	// writing is the writer that runs, nil while none does.
+	writing atomic.Pointer[ingest.Writer]
+	// restoring is read-held while a range is restored, and held by a move in its pause.
+	restoring sync.RWMutex
 	// mendedAlone is when a repair was last made that nobody asked for; of count.
 	mendedAlone time.Time
 	// verified is up to where the ledger was held against everything in this process.
@@ -186,7 +198,8 @@ func (p *pipeline) openLog(ctx context.Context) (err error) {
 		return err
 	}
 	p.lag = newLagMonitor(p.cfg.LagMax)
-	p.registry = tenancy.New(tenancy.Config{Logger: p.logger.With().Str("part", "tenancy").Logger()}, p.log)
+	p.gone = erasure.NewPlaces(p.log)
+	p.registry = tenancy.New(tenancy.Config{DatabaseOf: p.cfg.newDatabases(), Logger: p.logger.With().Str("part", "tenancy").Logger()}, p.log)
 	authentication := auth.Config{Registry: p.registry, Members: p.registry, PlatformAdmins: p.admins(), Logger: p.logger}
 	if p.signIns, err = p.tokens(); err != nil {
 		return err
@@ -246,7 +259,7 @@ func (p *pipeline) openDoors(ctx, running context.Context) (err error) {
 	p.server.AddCheck("tenants", p.registry.Check)
 	p.server.AddCheck("warehouse", func(ctx context.Context) error { return p.ready() })
 	p.server.AddCheck("counting", func(ctx context.Context) error { return p.counting() })
-	p.routes(usage)
+	p.routes(running, usage)
 	if err := p.server.Listen(); err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ SELECT
     toString(ifNull(cost, toDecimal128(0, 12))) AS cost_text,
     unpriced_reason,
     price_revision
-FROM usage_raw FINAL
+FROM {database:Identifier}.usage_raw FINAL
 WHERE tenant = {tenant:String}
     AND (source, event_id) IN (
         SELECT named.1, named.2

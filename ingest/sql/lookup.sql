@@ -2,7 +2,7 @@
 SELECT
     event_id,
     seq
-FROM usage_raw FINAL
+FROM {database:Identifier}.usage_raw FINAL
 WHERE tenant = {tenant:String}
     AND source = {source:String}
     AND event_id IN (SELECT arrayJoin({ids:Array(String)}))

@@ -218,12 +218,12 @@ func newStack(t *testing.T) *stack {
 		t.Fatal(err)
 	}
 
-	tables := ingest.NewTables(db)
-	s.live = aggregate.NewLive(aggregate.LiveConfig{Now: clock}, aggregate.NewLiveTables(db))
+	tables := ingest.NewTables(db, nil)
+	s.live = aggregate.NewLive(aggregate.LiveConfig{Now: clock}, aggregate.NewLiveTables(db, nil))
 	if err := s.live.Rebuild(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s.worker = rollup.New(rollup.Config{IntervalMin: 10 * time.Millisecond, DutyPercent: 100, Now: clock}, rollup.NewTables(db))
+	s.worker = rollup.New(rollup.Config{IntervalMin: 10 * time.Millisecond, DutyPercent: 100, Now: clock}, rollup.NewTables(db, nil))
 	s.jobs = rollup.NewJobs(rollup.JobsConfig{Lease: jobsAlone{}}, db)
 	verifier := rollup.NewVerifier(rollup.VerifyConfig{Log: usageLog{s.log}, Replay: func(context.Context, uint64) error { return nil }}, db)
 	stages := &Stages{

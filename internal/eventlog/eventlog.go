@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -28,6 +29,9 @@ type Log struct {
 	slots chan struct{}
 	// queues are what tenants have on the way through the door.
 	queues doorQueues
+
+	scrubMu   sync.Mutex                // held by whoever erases from files
+	scrubbing atomic.Pointer[scrubbing] // what the next start of the server does first; nil for nothing
 
 	handlesMu sync.Mutex
 	handles   map[string]jetstream.Stream // by stream name

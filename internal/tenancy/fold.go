@@ -2,6 +2,7 @@ package tenancy
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -22,6 +23,9 @@ type fold struct {
 	// signIns leads from a person at an identity provider to their memberships.
 	signIns map[signIn][]membership
 	orgs    map[string]string // organisation id -> tenant id
+	// placed is the database of every tenant that has one of its own, by its id. It is
+	// never changed, but replaced: who was given it may keep it.
+	placed map[string]string
 	// slugSeq is the newest position on a slug's subject. It is what a new claim
 	// compares with: an event that the fold passed over leaves its slug free.
 	slugSeq map[string]uint64
@@ -52,6 +56,22 @@ func newFold() *fold {
 		people: map[string]*people{}, signIns: map[signIn][]membership{}, orgs: map[string]string{},
 		keysOf: map[string][]string{}, made: map[string]made{}, slugSeq: map[string]uint64{},
 	}
+}
+
+// place notes the database of a tenant, "" for the shared one.
+func (f *fold) place(tenantID, database string) {
+	if f.placed[tenantID] == database {
+		return
+	}
+	next := maps.Clone(f.placed)
+	if next == nil {
+		next = map[string]string{}
+	}
+	next[tenantID] = database
+	if database == "" {
+		delete(next, tenantID)
+	}
+	f.placed = next
 }
 
 // relevant reports whether records on a subject are the registry's.
@@ -100,6 +120,7 @@ func (f *fold) tenantCreated(subject string, seq uint64, e *event) error {
 		f.orgs[t.OrgID] = t.ID
 	}
 	f.tenants[t.ID] = &entry{Tenant: t}
+	f.place(t.ID, t.Database)
 	f.slugs[t.Slug] = t.ID
 	f.made[e.Request.Key] = made{hash: e.Request.Hash, tenantID: t.ID}
 	at, _ := slices.BinarySearch(f.order, t.Slug)
@@ -133,6 +154,7 @@ func (f *fold) tenantUpdated(subject string, seq uint64, e *event) error {
 		}
 	}
 	was.Tenant = t
+	f.place(t.ID, t.Database)
 	return nil
 }
 
@@ -230,6 +252,7 @@ func (f *fold) tenantErased(subject string, seq uint64, e *event) error {
 		was.updateSeq = seq
 		return fmt.Errorf("tenant %s is erased already", e.TenantID)
 	}
+	f.place(e.TenantID, "")
 	if slug := was.Slug; slug != "" {
 		delete(f.slugs, slug)
 		delete(f.slugSeq, slug)

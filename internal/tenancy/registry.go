@@ -326,6 +326,20 @@ func (r *Registry) ListAfter(slug string, limit int) []Tenant {
 	return out
 }
 
+// Placed returns the database of every tenant that has one of its own, by the tenant's
+// id. The map is never changed.
+func (r *Registry) Placed() map[string]string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.fold.placed
+}
+
+// CatchUp returns when everything that was on stream CONTROL at the call is known here.
+// Errors match schemas.ErrUnavailable.
+func (r *Registry) CatchUp(ctx context.Context) error {
+	return r.catchUp(ctx, schemas.SubjectsControl)
+}
+
 // KeyByID returns a key, revoked ones included. Its Scopes must not be changed.
 func (r *Registry) KeyByID(id string) (Key, bool) {
 	r.mu.RLock()

@@ -111,7 +111,7 @@ func (c *checker) usage(ctx context.Context, t *Tenant, month string, cells map[
 func (c *checker) windows(ctx context.Context, t *Tenant, grain string, cells map[cell]*Sum) error {
 	return c.panda.SQL(ctx, "SELECT formatDateTime(window, '%Y-%m') AS month, b.model AS model, b.department AS department, "+
 		"toString(sum(b.calls)) AS calls, toString(sum(b.cost)) AS cost, ["+bucketColumns("toString(sum(b.%s))")+"] AS tokens "+
-		"FROM rollup FINAL ARRAY JOIN by AS b WHERE tenant = '"+t.ID+"' AND grain = '"+grain+"' GROUP BY month, model, department",
+		"FROM "+c.at+".rollup FINAL ARRAY JOIN by AS b WHERE tenant = '"+t.ID+"' AND grain = '"+grain+"' GROUP BY month, model, department",
 		func(line []byte) error {
 			var row struct {
 				Month string

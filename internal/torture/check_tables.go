@@ -47,38 +47,52 @@ type checker struct {
 	panda   *Panda
 	tenants []*Tenant
 	verdict *Verdict
+	at      string // the database of the tenant that is looked at
 }
 
 // strangers looks for rows of tenants that do not exist.
 func (c *checker) strangers(ctx context.Context) error {
 	c.verdict.Checks++
-	return c.panda.SQL(ctx, "SELECT DISTINCT tenant FROM usage_raw", func(line []byte) error {
-		var row struct{ Tenant string }
-		if err := json.Unmarshal(line, &row); err != nil {
+	places, err := c.panda.places(ctx)
+	if err != nil {
+		return err
+	}
+	for _, place := range places {
+		err := c.panda.SQL(ctx, "SELECT DISTINCT tenant FROM "+place+".usage_raw", func(line []byte) error {
+			var row struct{ Tenant string }
+			if err := json.Unmarshal(line, &row); err != nil {
+				return err
+			}
+			for _, t := range c.tenants {
+				if t.ID == row.Tenant && (place == sharedDatabase || place == ownDatabase(t)) {
+					return nil
+				}
+			}
+			c.verdict.wrong("there are rows of a tenant %q in %s, where none should be", row.Tenant, place)
+			return nil
+		})
+		if err != nil {
 			return err
 		}
-		for _, t := range c.tenants {
-			if t.ID == row.Tenant {
-				return nil
-			}
-		}
-		c.verdict.wrong("there are rows of a tenant %q that is none of the round's", row.Tenant)
-		return nil
-	})
+	}
+	return nil
 }
 
 // copies counts rows that are in the table twice because a range was repeated. They
 // are no fault: FINAL collapses them, and a merge removes them.
 func (c *checker) copies(ctx context.Context) error {
-	return c.panda.SQL(ctx, "SELECT toString(count() - uniqExact(tenant, source, event_id)) AS n FROM usage_raw", func(line []byte) error {
-		var row struct{ N string }
-		if err := json.Unmarshal(line, &row); err != nil {
+	places, err := c.panda.places(ctx)
+	if err != nil {
+		return err
+	}
+	for _, place := range places {
+		n, err := c.panda.number(ctx, "SELECT toString(count() - uniqExact(tenant, source, event_id)) AS n FROM "+place+".usage_raw")
+		if err != nil {
 			return err
 		}
-		n, err := strconv.ParseInt(row.N, 10, 64)
 		c.verdict.Copies += n
-		return err
-	})
+	}
+	return nil
 }
 
 // A storedRow is a row of usage_raw.
@@ -132,9 +146,12 @@ type found struct {
 // read reads a tenant's tables. Numbers travel as text: JSON's are not exact.
 func (c *checker) read(ctx context.Context, t *Tenant) (*found, error) {
 	f := &found{rows: map[string][]storedRow{}, quarantined: map[string]int{}, conflicts: map[string]int{}}
+	if err := c.place(ctx, t); err != nil {
+		return nil, err
+	}
 	err := c.panda.SQL(ctx, "SELECT source, event_id AS id, type, model, department, toString(toUnixTimestamp64Milli(time)) AS millis, "+
 		"toString(calls) AS calls, toString(ifNull(cost, toDecimal128(0, 12))) AS cost, ["+bucketColumns("toString(%s)")+"] AS tokens "+
-		"FROM usage_raw FINAL WHERE tenant = '"+t.ID+"'", func(line []byte) error {
+		"FROM "+c.at+".usage_raw FINAL WHERE tenant = '"+t.ID+"'", func(line []byte) error {
 		var row storedRow
 		if err := json.Unmarshal(line, &row); err != nil {
 			return err
@@ -315,7 +332,7 @@ func (c *checker) rejects(t *Tenant, f *found) {
 // log: FINAL would hide one of them, the ledger has counted both.
 func (c *checker) twice(ctx context.Context, t *Tenant) error {
 	c.verdict.Checks++
-	return c.panda.SQL(ctx, "SELECT event_id AS id, toString(uniqExact(rank, idx)) AS n FROM usage_raw WHERE tenant = '"+t.ID+
+	return c.panda.SQL(ctx, "SELECT event_id AS id, toString(uniqExact(rank, idx)) AS n FROM "+c.at+".usage_raw WHERE tenant = '"+t.ID+
 		"' GROUP BY source, event_id HAVING uniqExact(rank, idx) > 1", func(line []byte) error {
 		var row struct{ ID, N string }
 		if err := json.Unmarshal(line, &row); err != nil {

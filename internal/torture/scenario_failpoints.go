@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,6 +94,9 @@ func (a *Arena) dieAt(ctx context.Context, i *failpoint.Info) error {
 	}
 	if i.Point == failpoint.ControlBeforeAppend || i.Point == failpoint.ControlAfterAppend {
 		return a.dieAtControl(ctx, i)
+	}
+	if slices.Contains(movePoints(), i.Point) {
+		return a.dieAtMove(ctx, i)
 	}
 	return a.awaitDeath(ctx, i)
 }
@@ -206,7 +210,7 @@ func (r *Round) allHit() error {
 	}
 	var missed []string
 	for _, i := range failpoint.Points() {
-		if i.Crash() && hits[string(i.Point)] == 0 {
+		if i.Crash() && i.In != failpoint.InErasure && hits[string(i.Point)] == 0 {
 			missed = append(missed, string(i.Point))
 		}
 	}

@@ -102,6 +102,17 @@ const (
 	defaultStop           = 15 * time.Second
 )
 
+// DatabaseName returns the database that Open would open.
+func (c Config) DatabaseName() string {
+	if c.Database != "" {
+		return c.Database
+	}
+	if u, err := url.Parse(c.URL); err == nil && len(u.Path) > 1 {
+		return u.Path[1:]
+	}
+	return defaultDatabase
+}
+
 func (c *Config) complete() (*url.URL, error) {
 	var u *url.URL
 	if c.URL != "" {

@@ -193,6 +193,25 @@ func (db *DB) ForDatabase(ctx context.Context, name string) (*DB, error) {
 	return other, nil
 }
 
+// DropDatabase takes another database of the same warehouse away, with all that is in
+// it. One that is not there is no error.
+func (db *DB) DropDatabase(ctx context.Context, name string) error {
+	if !isName(name) || name == db.cfg.Database {
+		return usagef("%q is not the name of a database that may be dropped", name)
+	}
+	sql := "DROP DATABASE IF EXISTS " + name
+	if db.cfg.Cluster != "" {
+		sql += " ON CLUSTER " + db.cfg.Cluster
+	}
+	if db.child == nil {
+		sql += " SYNC" // the embedded engine removes the files later, by itself
+	}
+	if err := db.Exec(ctx, sql); err != nil {
+		return fmt.Errorf("drop database %s: %w", name, err)
+	}
+	return nil
+}
+
 // Database is the database the tables are in.
 func (db *DB) Database() string { return db.cfg.Database }
 

@@ -2,7 +2,7 @@
 -- Recomputes the days of one batch from their hours, dirty or not. An hour whose
 -- breakdown is empty still makes its day appear (LEFT ARRAY JOIN).
 -- The day's hours are spelled out, so that the pairs meet the primary key.
-INSERT INTO rollup
+INSERT INTO {database:Identifier}.rollup
 (
     tenant, grain, window, gen, computed_at, calls, unpriced, tokens, cost,
     by.provider, by.model, by.department, by.cost_center, by.agent, by.calls, by.errors,
@@ -68,7 +68,7 @@ FROM
             sum(by.audio_out_tokens) AS s_audio_out,
             sum(by.image_tokens) AS s_image,
             sum(by.cost) AS s_cost
-        FROM rollup FINAL
+        FROM {database:Identifier}.rollup FINAL
         LEFT ARRAY JOIN by
         WHERE grain = 'hour'
             AND window >= toDateTime({from_s:Int64}, 'UTC')
@@ -81,6 +81,7 @@ FROM
                 WHERE shard = {shard:UInt32}
                     AND from_seq > {after:UInt64}
                     AND from_seq <= {named_upto:UInt64}
+                    AND (empty({elsewhere:Array(String)}) OR t NOT IN (SELECT arrayJoin({elsewhere:Array(String)})))
                     AND h >= toDateTime({from_s:Int64}, 'UTC')
                     AND h < toDateTime({to_s:Int64}, 'UTC')
                     AND (t, toDateTime(toStartOfDay(h), 'UTC'))

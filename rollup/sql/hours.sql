@@ -12,7 +12,7 @@
 -- A combination whose sums are all zero is left out; an hour without any still
 -- gets its row, which replaces the one before. arraySort makes the row a
 -- function of the events alone.
-INSERT INTO rollup
+INSERT INTO {database:Identifier}.rollup
 (
     tenant, grain, window, gen, computed_at, calls, unpriced, tokens, cost,
     by.provider, by.model, by.department, by.cost_center, by.agent, by.calls, by.errors,
@@ -78,7 +78,7 @@ FROM
             sum(audio_out_tokens) AS s_audio_out,
             sum(image_tokens) AS s_image,
             sum(ifNull(cost, toDecimal128(0, 12))) AS s_cost
-        FROM usage_raw FINAL
+        FROM {database:Identifier}.usage_raw FINAL
         WHERE time >= fromUnixTimestamp64Milli({from_s:Int64} * 1000, 'UTC')
             AND time < fromUnixTimestamp64Milli({to_s:Int64} * 1000, 'UTC')
             AND seq <= {position:UInt64}
@@ -90,6 +90,7 @@ FROM
                 WHERE shard = {shard:UInt32}
                     AND from_seq > {after:UInt64}
                     AND from_seq <= {named_upto:UInt64}
+                    AND (empty({elsewhere:Array(String)}) OR t NOT IN (SELECT arrayJoin({elsewhere:Array(String)})))
                     AND h >= toDateTime({from_s:Int64}, 'UTC')
                     AND h < toDateTime({to_s:Int64}, 'UTC')
                     AND (t, h) >= ({first_tenant:String}, toDateTime({first_s:Int64}, 'UTC'))

@@ -1,7 +1,7 @@
 -- all tenants: a batch recomputes the windows of many tenants, each from its own days.
 -- Recomputes the months of one batch from their days; see the statement for
 -- days. The 31 days may reach into the next month; to_s cuts them off.
-INSERT INTO rollup
+INSERT INTO {database:Identifier}.rollup
 (
     tenant, grain, window, gen, computed_at, calls, unpriced, tokens, cost,
     by.provider, by.model, by.department, by.cost_center, by.agent, by.calls, by.errors,
@@ -67,7 +67,7 @@ FROM
             sum(by.audio_out_tokens) AS s_audio_out,
             sum(by.image_tokens) AS s_image,
             sum(by.cost) AS s_cost
-        FROM rollup FINAL
+        FROM {database:Identifier}.rollup FINAL
         LEFT ARRAY JOIN by
         WHERE grain = 'day'
             AND window >= toDateTime({from_s:Int64}, 'UTC')
@@ -80,6 +80,7 @@ FROM
                 WHERE shard = {shard:UInt32}
                     AND from_seq > {after:UInt64}
                     AND from_seq <= {named_upto:UInt64}
+                    AND (empty({elsewhere:Array(String)}) OR t NOT IN (SELECT arrayJoin({elsewhere:Array(String)})))
                     AND h >= toDateTime({from_s:Int64}, 'UTC')
                     AND h < toDateTime({to_s:Int64}, 'UTC')
                     AND (t, toDateTime(toStartOfMonth(h), 'UTC'))

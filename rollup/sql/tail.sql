@@ -6,7 +6,7 @@ SELECT toUInt64(if(
     count() = 0 OR (
         SELECT count() > 0
         FROM system.detached_parts
-        WHERE database = currentDatabase() AND table IN ('usage_raw', 'usage_keys', 'conflicts', 'quarantine')
+        WHERE database IN (SELECT arrayJoin({databases:Array(String)})) AND table IN ('usage_raw', 'usage_keys', 'conflicts', 'quarantine')
     ),
     0,
     min(from_seq) - 1

@@ -61,11 +61,13 @@ FROM
             sum(by.image_tokens) AS s_image,
             sum(by.cost) AS s_cost,
             toUInt8(max(gen > {position:UInt64})) AS s_moving
-        FROM rollup FINAL
+        FROM {database:Identifier}.rollup FINAL
         LEFT ARRAY JOIN by
         WHERE grain = 'hour'
             AND window >= toDateTime({from_s:Int64}, 'UTC')
             AND window < toDateTime({to_s:Int64}, 'UTC')
+            AND tenant NOT IN (SELECT tenant FROM erasures FINAL WHERE whole = 1 AND state = 1)
+            AND (empty({elsewhere:Array(String)}) OR tenant NOT IN (SELECT arrayJoin({elsewhere:Array(String)})))
         GROUP BY tenant, start, provider, model, department, cost_center, agent
     )
     GROUP BY tenant, start
@@ -88,10 +90,12 @@ FULL JOIN
             by.cost
         )))) AS combos_hash,
         toUInt8(max(gen > {position:UInt64})) AS moving
-    FROM rollup FINAL
+    FROM {database:Identifier}.rollup FINAL
     WHERE grain = 'day'
         AND window >= toDateTime({from_s:Int64}, 'UTC')
         AND window < toDateTime({to_s:Int64}, 'UTC')
+        AND tenant NOT IN (SELECT tenant FROM erasures FINAL WHERE whole = 1 AND state = 1)
+        AND (empty({elsewhere:Array(String)}) OR tenant NOT IN (SELECT arrayJoin({elsewhere:Array(String)})))
     GROUP BY tenant, start
 ) AS w ON s.tenant = w.tenant AND s.start = w.start
 WHERE is_source != is_window

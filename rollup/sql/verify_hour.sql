@@ -63,10 +63,12 @@ FROM
             sum(image_tokens) AS s_image,
             sum(ifNull(cost, toDecimal128(0, 12))) AS s_cost,
             toUInt8(0) AS s_moving
-        FROM usage_raw FINAL
+        FROM {database:Identifier}.usage_raw FINAL
         WHERE time >= fromUnixTimestamp64Milli({from_s:Int64} * 1000, 'UTC')
             AND time < fromUnixTimestamp64Milli({to_s:Int64} * 1000, 'UTC')
             AND seq <= {position:UInt64}
+            AND tenant NOT IN (SELECT tenant FROM erasures FINAL WHERE whole = 1 AND state = 1)
+            AND (empty({elsewhere:Array(String)}) OR tenant NOT IN (SELECT arrayJoin({elsewhere:Array(String)})))
         GROUP BY tenant, start, provider, model, department, cost_center, agent
     )
     GROUP BY tenant, start
@@ -89,10 +91,12 @@ FULL JOIN
             by.cost
         )))) AS combos_hash,
         toUInt8(max(gen > {position:UInt64})) AS moving
-    FROM rollup FINAL
+    FROM {database:Identifier}.rollup FINAL
     WHERE grain = 'hour'
         AND window >= toDateTime({from_s:Int64}, 'UTC')
         AND window < toDateTime({to_s:Int64}, 'UTC')
+        AND tenant NOT IN (SELECT tenant FROM erasures FINAL WHERE whole = 1 AND state = 1)
+        AND (empty({elsewhere:Array(String)}) OR tenant NOT IN (SELECT arrayJoin({elsewhere:Array(String)})))
     GROUP BY tenant, start
 ) AS w ON s.tenant = w.tenant AND s.start = w.start
 WHERE is_source != is_window

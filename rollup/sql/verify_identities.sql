@@ -6,8 +6,11 @@ SELECT
     toUInt32(arrayCount(b -> b <= seq, {bounds:Array(UInt64)})) AS part,
     count() + countIf(type = 'void') AS keys_needed,
     sum(cityHash64(seq) * if(type = 'void', 2, 1)) AS hash_sum
-FROM usage_raw FINAL
+FROM {database:Identifier}.usage_raw FINAL
 WHERE seq >= {from:UInt64}
     AND seq <= {upto:UInt64}
+    AND NOT (tenant IN (SELECT tenant FROM erasures FINAL WHERE whole = 1 AND state = 1)
+        AND seq <= (SELECT max(position) FROM erasures FINAL WHERE whole = 1 AND state = 1))
+    AND (empty({elsewhere:Array(String)}) OR tenant NOT IN (SELECT arrayJoin({elsewhere:Array(String)})))
 GROUP BY part
 ORDER BY part

@@ -4,11 +4,11 @@ SELECT DISTINCT month_s
 FROM
 (
     SELECT toInt64(toUnixTimestamp(toDateTime(toStartOfMonth(time), 'UTC'))) AS month_s
-    FROM usage_raw
+    FROM {database:Identifier}.usage_raw
     GROUP BY month_s
     UNION ALL
     SELECT toInt64(toUnixTimestamp(toDateTime(toStartOfMonth(window), 'UTC'))) AS month_s
-    FROM rollup
+    FROM {database:Identifier}.rollup
     GROUP BY month_s
 )
 ORDER BY month_s

@@ -1,7 +1,8 @@
 -- all tenants: verify holds everything against everything.
 -- What is in usage_raw, per part as in the statement for the ledger. The hash is
 -- the one the writer puts into the ledger: over tenant, source, id, place, cost
--- in pico-USD and all tokens.
+-- in pico-USD and all tokens. Rows of a tenant that is being erased are left out: the
+-- statement for what was erased has their sums.
 SELECT
     toUInt32(arrayCount(b -> b <= seq, {bounds:Array(UInt64)})) AS part,
     count() AS accepted_sum,
@@ -19,9 +20,12 @@ FROM
         input_tokens + cache_read_tokens + cache_write_5m_tokens + cache_write_1h_tokens
             + output_tokens + reasoning_tokens + audio_in_tokens + audio_out_tokens
             + image_tokens AS token_count
-    FROM usage_raw FINAL
+    FROM {database:Identifier}.usage_raw FINAL
     WHERE seq >= {from:UInt64}
         AND seq <= {upto:UInt64}
+        AND NOT (tenant IN (SELECT tenant FROM erasures FINAL WHERE whole = 1 AND state = 1)
+            AND seq <= (SELECT max(position) FROM erasures FINAL WHERE whole = 1 AND state = 1))
+        AND (empty({elsewhere:Array(String)}) OR tenant NOT IN (SELECT arrayJoin({elsewhere:Array(String)})))
 )
 GROUP BY part
 ORDER BY part

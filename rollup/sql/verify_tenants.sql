@@ -13,8 +13,9 @@ FROM
     WHERE shard = {shard:UInt32} AND from_seq >= {from:UInt64} AND to_seq <= {upto:UInt64}
     UNION ALL
     SELECT tenant AS tenant_name, toUInt8(0) AS named, count() AS row_count
-    FROM usage_raw FINAL
+    FROM {database:Identifier}.usage_raw FINAL
     WHERE seq >= {from:UInt64} AND seq <= {upto:UInt64}
+        AND (empty({elsewhere:Array(String)}) OR tenant NOT IN (SELECT arrayJoin({elsewhere:Array(String)})))
     GROUP BY tenant_name
 )
 GROUP BY tenant_name

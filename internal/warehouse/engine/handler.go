@@ -93,7 +93,7 @@ func (h *handler) serveQuery(w http.ResponseWriter, r *http.Request, req *reques
 	}
 	defer st.closeData()
 	if st.kind == "INSERT" {
-		if st.database, st.table = insertTarget(st.sql); st.table != "" {
+		if st.database, st.table = insertTarget(st.sql, st.params); st.table != "" {
 			st.database = firstOf(st.database, st.session.database, h.cfg.Database)
 			done, err := h.turns.take(r.Context(), st.database, st.table)
 			if err != nil {

@@ -98,25 +98,39 @@ func isInsertedPart(name string) bool {
 	return strings.HasSuffix(name, "_0") && strings.Count(name, "_") == 3 && !strings.HasPrefix(name, "tmp")
 }
 
-// insertTarget returns the table of an INSERT, "" for a function.
-func insertTarget(sql string) (database, table string) {
-	tokens := lex(sql, 8)
+// insertTarget returns the table of an INSERT, "" for a function. Either name may be a
+// parameter: {database:Identifier}.
+func insertTarget(sql string, params []param) (database, table string) {
+	tokens := lex(sql, 24)
 	if len(tokens) > 2 && tokens[2].is("TABLE") {
 		tokens = append(tokens[:2:2], tokens[3:]...)
-	}
-	name := func(i int) string {
-		if i < len(tokens) && (tokens[i].kind == tokenWord || tokens[i].kind == tokenQuoted) {
-			return tokens[i].text
-		}
-		return ""
 	}
 	if len(tokens) < 3 || !tokens[1].is("INTO") || tokens[2].is("FUNCTION") {
 		return "", ""
 	}
-	if len(tokens) > 4 && tokens[3].text == "." && tokens[3].kind == tokenPunct {
-		return name(2), name(4)
+	first, rest := takeName(tokens[2:], params)
+	if first != "" && len(rest) > 1 && rest[0].isPunct(".") {
+		if second, _ := takeName(rest[1:], params); second != "" {
+			return first, second
+		}
 	}
-	return "", name(2)
+	return "", first
+}
+
+// takeName returns the name that tokens begin with, "" if there is none, and what
+// follows it.
+func takeName(tokens []token, params []param) (name string, rest []token) {
+	switch {
+	case len(tokens) > 0 && (tokens[0].kind == tokenWord || tokens[0].kind == tokenQuoted):
+		return tokens[0].text, tokens[1:]
+	case len(tokens) > 4 && tokens[0].isPunct("{") && tokens[2].isPunct(":") && tokens[3].is("Identifier") && tokens[4].isPunct("}"):
+		for _, p := range params {
+			if p.name == tokens[1].text {
+				return p.value, tokens[5:]
+			}
+		}
+	}
+	return "", tokens
 }
 
 var errShort = errors.New("its files are not what was written")

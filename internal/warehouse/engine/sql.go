@@ -28,6 +28,8 @@ type token struct {
 
 func (t token) is(word string) bool { return t.kind == tokenWord && strings.EqualFold(t.text, word) }
 
+func (t token) isPunct(text string) bool { return t.kind == tokenPunct && t.text == text }
+
 // lex splits sql into tokens, at most maxTokens (0: all). Lexing stops at the
 // first tokenBad, which is the last token then.
 func lex(sql string, maxTokens int) []token {

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/agentik-os/panda/ingest"
+	"github.com/agentik-os/panda/internal/httpapi"
+	"github.com/agentik-os/panda/internal/isolation"
+	"github.com/agentik-os/panda/internal/tenancy"
+	"github.com/agentik-os/panda/internal/warehouse"
+	"github.com/agentik-os/panda/schemas"
+)
+
+// Where tenants' rows lie: databases of their own, and moves between them.
+
+// movesJob is the name of the job that ends moves which a crash has left.
+const movesJob = "moves"
+
+const (
+	// pauseWait is how long a move waits until the writer stops between two ranges. A
+	// writer of another node never does.
+	pauseWait = 30 * time.Second
+	// moveGrace is how long old rows are kept where other nodes may be reading them:
+	// longer than a query may take.
+	moveGrace = 6 * time.Minute
+)
+
+// newDatabases names the database of a new tenant whose plan gives it one; nil, if new
+// tenants have none.
+func (c *Config) newDatabases() func(tenantID string) string {
+	if c.Isolation != isolationHybrid {
+		return nil
+	}
+	shared := warehouse.Config{URL: c.ClickHouseURL}.DatabaseName()
+	return func(tenantID string) string { return isolation.DatabaseOf(shared, tenantID) }
+}
+
+// prepareDatabase makes a tenant's own database, or brings its tables up to date.
+func (p *pipeline) prepareDatabase(ctx context.Context, name string) error {
+	db, err := p.db.ForDatabase(ctx, name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(db.Migrate(ctx, schemas.Migrations()), db.Close())
+}
+
+// restoreWith writes a range again, and never in the pause of a move: the rows would go
+// to the place that is about to be the old one.
+func (p *pipeline) restoreWith(replayer *ingest.Replayer) func(context.Context, uint64) (int, error) {
+	return func(ctx context.Context, from uint64) (int, error) {
+		p.restoring.RLock()
+		defer p.restoring.RUnlock()
+		return replayer.Restore(ctx, from)
+	}
+}
+
+// mover moves tenants on behalf of somebody.
+func (p *pipeline) mover(by tenancy.Actor) *isolation.Mover {
+	cfg := isolation.Config{
+		Shard: shard, Places: p.places, Pause: p.pauseCounting, Hold: jobLease{p.log}.Hold,
+		Place: func(ctx context.Context, tenant string, to tenancy.Isolation, database string) error {
+			_, err := p.registry.Place(ctx, by, tenant, to, database)
+			return err
+		},
+		Logger: p.logger.With().Str("part", "moves").Logger(),
+	}
+	if p.cfg.ClickHouseURL != "" {
+		cfg.Grace = moveGrace
+	}
+	return isolation.New(cfg, p.db)
+}
+
+// move brings a tenant's rows to the shared database or to one of its own; see
+// isolation.Mover. It takes as long as it takes to copy them.
+func (p *pipeline) move(ctx context.Context, by tenancy.Actor, tenant string, to tenancy.Isolation, progress isolation.Progress) (isolation.Result, error) {
+	if err := errors.Join(p.ready(), p.counting()); err != nil {
+		return isolation.Result{}, err
+	}
+	return p.mover(by).Move(ctx, tenant, to, progress)
+}
+
+// moveFor is move as the API has it.
+func (p *pipeline) moveFor(ctx context.Context, by tenancy.Actor, tenant string, to tenancy.Isolation, step httpapi.Step) (httpapi.Moved, error) {
+	r, err := p.move(ctx, by, tenant, to, isolation.Progress(step))
+	return httpapi.Moved{
+		TenantID: tenant, From: r.From, To: r.To, Rows: r.Rows, Windows: r.Windows, Position: r.Position, PausedMS: r.Paused.Milliseconds(),
+	}, err
+}
+
+// pauseCounting stops repairs, passes and commits, in this order, so that commits are
+// stopped for the shortest time. Events are taken in as ever.
+func (p *pipeline) pauseCounting(ctx context.Context) (paused context.Context, resume func(), err error) {
+	writer := p.writing.Load()
+	if writer == nil {
+		return nil, nil, errNotCounting
+	}
+	p.restoring.Lock()
+	pass := p.worker.Pause()
+	open := func() { pass(); p.restoring.Unlock() }
+	asking, stop := context.WithTimeout(ctx, pauseWait)
+	defer stop()
+	paused, write, err := writer.Pause(asking)
+	if err != nil {
+		open()
+		return nil, nil, fmt.Errorf("ask the node that writes: %w", err)
+	}
+	// The pause is over too when whoever moves is told to stop.
+	paused, cancel := context.WithCancel(paused)
+	ended := context.AfterFunc(ctx, cancel)
+	return paused, sync.OnceFunc(func() { ended(); cancel(); write(); open() }), nil
+}
+
+// endMoves goes on with moves that were begun, and takes away what they left.
+func (p *pipeline) endMoves(ctx context.Context) (string, error) {
+	err := p.mover(tenancy.Actor{ID: "system:" + movesJob}).Recover(ctx)
+	if errors.Is(err, schemas.ErrConflict) {
+		return "a move is under way", nil
+	}
+	return "nothing is left of a move", err
+}
+
+// recoverMoves ends moves once counting has begun. What cannot be ended now is tried
+// again by the job, and does not stop the counting.
+func (p *pipeline) recoverMoves(ctx context.Context) error {
+	if err := p.jobs.Trigger(ctx, movesJob); err != nil && ctx.Err() == nil && !errors.Is(err, schemas.ErrConflict) {
+		p.logger.Error().Err(err).Msg("a move could not be ended; it is tried again")
+	}
+	return nil
+}

@@ -1,0 +1,8 @@
+-- The erasures that count, and how far they are: while a check runs, none may begin to.
+-- all tenants: an erasure that begins or ends changes what every check sees
+SELECT
+    erasure,
+    state
+FROM erasures FINAL
+WHERE shard = {shard:UInt32}
+ORDER BY erasure
