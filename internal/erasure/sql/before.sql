@@ -1,3 +1,4 @@
+-- all tenants: it reads which erasures there were; each has its own plan.
 -- How many events earlier erasures took from the log, of users of a tenant, per range.
 SELECT
     from_seq,
