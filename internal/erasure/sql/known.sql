@@ -1,4 +1,4 @@
--- all tenants: a start goes on with every erasure that is not done.
+-- all tenants: it asks for one erasure by its id, which is of one tenant.
 -- Whether the warehouse knows of an erasure.
 SELECT count() > 0 AS is_known
 FROM erasures
