@@ -48,7 +48,7 @@ func (w *walk) choices(name string) (choice, bool) {
 	case "operations/{operation}":
 		return choice{own: "op_" + unknownID, foreign: []string{w.operation()}, unknown: "op_" + unknownID}, true
 	case "user-sessions/{user}", "users/{user}":
-		return choice{own: a.member, foreign: []string{b.member, w.gamma.member, b.n("user")}, unknown: "mem_" + unknownID}, true
+		return choice{own: a.n("sub-owner"), foreign: []string{b.n("sub-owner"), b.member}, unknown: "nobody"}, true
 	case "plans/{plan}":
 		return shared("pro"), true
 	case "prices/{provider}":

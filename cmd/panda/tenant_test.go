@@ -209,7 +209,7 @@ func TestOperationIsAwaited(t *testing.T) {
 	})
 	var full atomic.Bool
 	p.server.Handle("POST /v1/tenants/{tenant}/migrate", tenancy.PermissionAdmin, func(w http.ResponseWriter, r *http.Request, _ tenancy.Scope) error {
-		return operations.Do(w, r, "migrate", tenant.ID, func(_ context.Context, step httpapi.Step) (any, error) {
+		return operations.Do(w, r, "migrate", tenant.ID, "", func(_ context.Context, step httpapi.Step) (any, error) {
 			step("copying events", 1000, 4000)
 			<-asked
 			if full.Load() {

@@ -104,7 +104,7 @@ func New(cfg Config, log Log, db DB, places *Places) *Eraser {
 // held runs f under the lease, after everything that was interrupted is completed: two
 // erasures under way at once would hide rows of each other.
 func (e *Eraser) held(ctx context.Context, progress Progress, f func(context.Context, *Eraser) error) error {
-	ctx, release, err := e.cfg.Hold(ctx, lease)
+	ctx, release, err := e.cfg.Hold(ctx, Lease)
 	if err != nil {
 		return fmt.Errorf("another erasure runs: %w", err)
 	}
