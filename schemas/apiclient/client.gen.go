@@ -262,24 +262,6 @@ func (e EventDataStatus) Valid() bool {
 	}
 }
 
-// Defines values for ExportRequestFormat.
-const (
-	JSON   ExportRequestFormat = "json"
-	Ndjson ExportRequestFormat = "ndjson"
-)
-
-// Valid indicates whether the value is a known member of the ExportRequestFormat enum.
-func (e ExportRequestFormat) Valid() bool {
-	switch e {
-	case JSON:
-		return true
-	case Ndjson:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for IntakeStream.
 const (
 	IntakeStreamUSAGE IntakeStream = "USAGE"
@@ -892,6 +874,27 @@ func (e ListTenantAuditParamsOutcome) Valid() bool {
 	}
 }
 
+// Defines values for ExportTenantParamsFormat.
+const (
+	JSON   ExportTenantParamsFormat = "json"
+	Ndjson ExportTenantParamsFormat = "ndjson"
+	Zip    ExportTenantParamsFormat = "zip"
+)
+
+// Valid indicates whether the value is a known member of the ExportTenantParamsFormat enum.
+func (e ExportTenantParamsFormat) Valid() bool {
+	switch e {
+	case JSON:
+		return true
+	case Ndjson:
+		return true
+	case Zip:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for GetUsageSeriesParamsGrain.
 const (
 	Day  GetUsageSeriesParamsGrain = "day"
@@ -1115,7 +1118,9 @@ type EntitlementsRequest struct {
 
 // EraseUserRequest defines model for EraseUserRequest.
 type EraseUserRequest struct {
-	// User The user as events name it.
+	// User The user as events name it, 1 to 256 bytes.
+	//
+	// Examples: user_xyz789
 	User string `json:"user"`
 }
 
@@ -1277,19 +1282,15 @@ type EventRef struct {
 // Schema urn:agentik-os:panda:tenant-export:1.
 type Export map[string]interface{}
 
-// ExportLine One record and the section that it belongs to.
+// ExportLine One record and the section that it belongs to; the manifest is the last.
 type ExportLine struct {
-	Record  map[string]interface{} `json:"record"`
-	Section string                 `json:"section"`
-}
+	Record map[string]interface{} `json:"record"`
 
-// ExportRequest defines model for ExportRequest.
-type ExportRequest struct {
-	Format *ExportRequestFormat `json:"format,omitempty"`
+	// Section A member of the whole form.
+	//
+	// Examples: messages
+	Section string `json:"section"`
 }
-
-// ExportRequestFormat defines model for ExportRequest.Format.
-type ExportRequestFormat string
 
 // FieldProblem defines model for FieldProblem.
 type FieldProblem struct {
@@ -2947,6 +2948,15 @@ type EraseUserParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// ExportTenantParams defines parameters for ExportTenant.
+type ExportTenantParams struct {
+	// Format One JSON document, a line of JSON per record, or an archive with such a file per section.
+	Format *ExportTenantParamsFormat `form:"format,omitempty" json:"format,omitempty"`
+}
+
+// ExportTenantParamsFormat defines parameters for ExportTenant.
+type ExportTenantParamsFormat string
+
 // ListInvitationsParams defines parameters for ListInvitations.
 type ListInvitationsParams struct {
 	// Limit Rows of a page at most.
@@ -3120,9 +3130,6 @@ type UpdateTenantJSONRequestBody = TenantUpdate
 
 // EraseUserJSONRequestBody defines body for EraseUser for application/json ContentType.
 type EraseUserJSONRequestBody = EraseUserRequest
-
-// ExportTenantJSONRequestBody defines body for ExportTenant for application/json ContentType.
-type ExportTenantJSONRequestBody = ExportRequest
 
 // InviteMemberJSONRequestBody defines body for InviteMember for application/json ContentType.
 type InviteMemberJSONRequestBody = InvitationCreate
@@ -3646,7 +3653,8 @@ type ClientInterface interface {
 
 	// EraseUserWithBody Erase a person from a tenant's usage
 	//
-	// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay.
+	// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay. Asked for
+	// again it is carried out again, which finds nothing; the same user while that is under way is the same operation.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -3655,32 +3663,22 @@ type ClientInterface interface {
 
 	// EraseUser Erase a person from a tenant's usage
 	//
-	// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay.
+	// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay. Asked for
+	// again it is carried out again, which finds nothing; the same user while that is under way is the same operation.
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /v1/tenants/{tenant}/erase-user (the `EraseUser` operationId).
 	EraseUser(ctx context.Context, tenant TenantPath, params *EraseUserParams, body EraseUserJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ExportTenantWithBody Export everything about a tenant
-	//
-	// The tenant and its settings, members, agents, events with their costs, sums and audit log (GDPR article 20). It is streamed
-	// and takes as long as there is data. It takes no Idempotency-Key: nothing is changed.
-	//
-	// Takes any type of body and a specified content type.
-	//
-	// Corresponds with POST /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
-	ExportTenantWithBody(ctx context.Context, tenant TenantPath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
-
 	// ExportTenant Export everything about a tenant
 	//
-	// The tenant and its settings, members, agents, events with their costs, sums and audit log (GDPR article 20). It is streamed
-	// and takes as long as there is data. It takes no Idempotency-Key: nothing is changed.
+	// The tenant and its settings, members, invitations, keys without their secrets, audit log, agents, costs, and events with
+	// their costs (GDPR article 20). It is streamed and takes as long as there is data; who does not read on for a minute
+	// is cut off. The manifest comes last: an export without one is not whole.
 	//
-	// Takes a body of the `application/json` content type.
-	//
-	// Corresponds with POST /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
-	ExportTenant(ctx context.Context, tenant TenantPath, body ExportTenantJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	// Corresponds with GET /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
+	ExportTenant(ctx context.Context, tenant TenantPath, params *ExportTenantParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListInvitations List a tenant's invitations
 	//
@@ -4717,7 +4715,8 @@ func (c *Client) ListTenantAudit(ctx context.Context, tenant TenantPath, params 
 
 // EraseUserWithBody Erase a person from a tenant's usage
 //
-// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay.
+// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay. Asked for
+// again it is carried out again, which finds nothing; the same user while that is under way is the same operation.
 //
 // Takes any type of body and a specified content type.
 //
@@ -4736,7 +4735,8 @@ func (c *Client) EraseUserWithBody(ctx context.Context, tenant TenantPath, param
 
 // EraseUser Erase a person from a tenant's usage
 //
-// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay.
+// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay. Asked for
+// again it is carried out again, which finds nothing; the same user while that is under way is the same operation.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -4753,36 +4753,15 @@ func (c *Client) EraseUser(ctx context.Context, tenant TenantPath, params *Erase
 	return c.Client.Do(req)
 }
 
-// ExportTenantWithBody Export everything about a tenant
-//
-// The tenant and its settings, members, agents, events with their costs, sums and audit log (GDPR article 20). It is streamed
-// and takes as long as there is data. It takes no Idempotency-Key: nothing is changed.
-//
-// Takes any type of body and a specified content type.
-//
-// Corresponds with POST /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
-func (c *Client) ExportTenantWithBody(ctx context.Context, tenant TenantPath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewExportTenantRequestWithBody(c.Server, tenant, contentType, body)
-	if err != nil {
-		return nil, err
-	}
-	req = req.WithContext(ctx)
-	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
-		return nil, err
-	}
-	return c.Client.Do(req)
-}
-
 // ExportTenant Export everything about a tenant
 //
-// The tenant and its settings, members, agents, events with their costs, sums and audit log (GDPR article 20). It is streamed
-// and takes as long as there is data. It takes no Idempotency-Key: nothing is changed.
+// The tenant and its settings, members, invitations, keys without their secrets, audit log, agents, costs, and events with
+// their costs (GDPR article 20). It is streamed and takes as long as there is data; who does not read on for a minute
+// is cut off. The manifest comes last: an export without one is not whole.
 //
-// Takes a body of the `application/json` content type.
-//
-// Corresponds with POST /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
-func (c *Client) ExportTenant(ctx context.Context, tenant TenantPath, body ExportTenantJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewExportTenantRequest(c.Server, tenant, body)
+// Corresponds with GET /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
+func (c *Client) ExportTenant(ctx context.Context, tenant TenantPath, params *ExportTenantParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewExportTenantRequest(c.Server, tenant, params)
 	if err != nil {
 		return nil, err
 	}
@@ -7666,19 +7645,8 @@ func NewEraseUserRequestWithBody(server string, tenant TenantPath, params *Erase
 	return req, nil
 }
 
-// NewExportTenantRequest calls the generic ExportTenant builder with application/json body
-func NewExportTenantRequest(server string, tenant TenantPath, body ExportTenantJSONRequestBody) (*http.Request, error) {
-	var bodyReader io.Reader
-	buf, err := json.Marshal(body)
-	if err != nil {
-		return nil, err
-	}
-	bodyReader = bytes.NewReader(buf)
-	return NewExportTenantRequestWithBody(server, tenant, "application/json", bodyReader)
-}
-
-// NewExportTenantRequestWithBody constructs an http.Request for the ExportTenant method, with any body, and a specified content type
-func NewExportTenantRequestWithBody(server string, tenant TenantPath, contentType string, body io.Reader) (*http.Request, error) {
+// NewExportTenantRequest constructs an http.Request for the ExportTenant method
+func NewExportTenantRequest(server string, tenant TenantPath, params *ExportTenantParams) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -7703,12 +7671,37 @@ func NewExportTenantRequestWithBody(server string, tenant TenantPath, contentTyp
 		return nil, err
 	}
 
-	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Format != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "format", *params.Format, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
 	}
-
-	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -9460,7 +9453,8 @@ type ClientWithResponsesInterface interface {
 
 	// EraseUserWithBodyWithResponse Erase a person from a tenant's usage
 	//
-	// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay.
+	// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay. Asked for
+	// again it is carried out again, which finds nothing; the same user while that is under way is the same operation.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -9469,32 +9463,24 @@ type ClientWithResponsesInterface interface {
 
 	// EraseUserWithResponse Erase a person from a tenant's usage
 	//
-	// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay.
+	// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay. Asked for
+	// again it is carried out again, which finds nothing; the same user while that is under way is the same operation.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/tenants/{tenant}/erase-user (the `EraseUser` operationId).
 	EraseUserWithResponse(ctx context.Context, tenant TenantPath, params *EraseUserParams, body EraseUserJSONRequestBody, reqEditors ...RequestEditorFn) (*EraseUserResponse, error)
 
-	// ExportTenantWithBodyWithResponse Export everything about a tenant
-	//
-	// The tenant and its settings, members, agents, events with their costs, sums and audit log (GDPR article 20). It is streamed
-	// and takes as long as there is data. It takes no Idempotency-Key: nothing is changed.
-	//
-	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
-	//
-	// Corresponds with POST /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
-	ExportTenantWithBodyWithResponse(ctx context.Context, tenant TenantPath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ExportTenantResponse, error)
-
 	// ExportTenantWithResponse Export everything about a tenant
 	//
-	// The tenant and its settings, members, agents, events with their costs, sums and audit log (GDPR article 20). It is streamed
-	// and takes as long as there is data. It takes no Idempotency-Key: nothing is changed.
+	// The tenant and its settings, members, invitations, keys without their secrets, audit log, agents, costs, and events with
+	// their costs (GDPR article 20). It is streamed and takes as long as there is data; who does not read on for a minute
+	// is cut off. The manifest comes last: an export without one is not whole.
 	//
-	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	// Returns a wrapper object for the known response body format(s).
 	//
-	// Corresponds with POST /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
-	ExportTenantWithResponse(ctx context.Context, tenant TenantPath, body ExportTenantJSONRequestBody, reqEditors ...RequestEditorFn) (*ExportTenantResponse, error)
+	// Corresponds with GET /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
+	ExportTenantWithResponse(ctx context.Context, tenant TenantPath, params *ExportTenantParams, reqEditors ...RequestEditorFn) (*ExportTenantResponse, error)
 
 	// ListInvitationsWithResponse List a tenant's invitations
 	//
@@ -13122,7 +13108,8 @@ func (c *ClientWithResponses) ListTenantAuditWithResponse(ctx context.Context, t
 
 // EraseUserWithBodyWithResponse Erase a person from a tenant's usage
 //
-// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay.
+// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay. Asked for
+// again it is carried out again, which finds nothing; the same user while that is under way is the same operation.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -13137,7 +13124,8 @@ func (c *ClientWithResponses) EraseUserWithBodyWithResponse(ctx context.Context,
 
 // EraseUserWithResponse Erase a person from a tenant's usage
 //
-// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay.
+// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay. Asked for
+// again it is carried out again, which finds nothing; the same user while that is under way is the same operation.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -13150,32 +13138,17 @@ func (c *ClientWithResponses) EraseUserWithResponse(ctx context.Context, tenant 
 	return ParseEraseUserResponse(rsp)
 }
 
-// ExportTenantWithBodyWithResponse Export everything about a tenant
-//
-// The tenant and its settings, members, agents, events with their costs, sums and audit log (GDPR article 20). It is streamed
-// and takes as long as there is data. It takes no Idempotency-Key: nothing is changed.
-//
-// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
-//
-// Corresponds with POST /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
-func (c *ClientWithResponses) ExportTenantWithBodyWithResponse(ctx context.Context, tenant TenantPath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ExportTenantResponse, error) {
-	rsp, err := c.ExportTenantWithBody(ctx, tenant, contentType, body, reqEditors...)
-	if err != nil {
-		return nil, err
-	}
-	return ParseExportTenantResponse(rsp)
-}
-
 // ExportTenantWithResponse Export everything about a tenant
 //
-// The tenant and its settings, members, agents, events with their costs, sums and audit log (GDPR article 20). It is streamed
-// and takes as long as there is data. It takes no Idempotency-Key: nothing is changed.
+// The tenant and its settings, members, invitations, keys without their secrets, audit log, agents, costs, and events with
+// their costs (GDPR article 20). It is streamed and takes as long as there is data; who does not read on for a minute
+// is cut off. The manifest comes last: an export without one is not whole.
 //
-// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+// Returns a wrapper object for the known response body format(s).
 //
-// Corresponds with POST /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
-func (c *ClientWithResponses) ExportTenantWithResponse(ctx context.Context, tenant TenantPath, body ExportTenantJSONRequestBody, reqEditors ...RequestEditorFn) (*ExportTenantResponse, error) {
-	rsp, err := c.ExportTenant(ctx, tenant, body, reqEditors...)
+// Corresponds with GET /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
+func (c *ClientWithResponses) ExportTenantWithResponse(ctx context.Context, tenant TenantPath, params *ExportTenantParams, reqEditors ...RequestEditorFn) (*ExportTenantResponse, error) {
+	rsp, err := c.ExportTenant(ctx, tenant, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -14787,7 +14760,7 @@ func ParseExportTenantResponse(rsp *http.Response) (*ExportTenantResponse, error
 		response.ApplicationProblemJSONDefault = &dest
 
 	case rsp.StatusCode == 200:
-		// Content-type (application/x-ndjson) unsupported
+		// Content-type (application/zip) unsupported
 
 	}
 
