@@ -262,24 +262,6 @@ func (e EventDataStatus) Valid() bool {
 	}
 }
 
-// Defines values for ExportRequestFormat.
-const (
-	JSON   ExportRequestFormat = "json"
-	Ndjson ExportRequestFormat = "ndjson"
-)
-
-// Valid indicates whether the value is a known member of the ExportRequestFormat enum.
-func (e ExportRequestFormat) Valid() bool {
-	switch e {
-	case JSON:
-		return true
-	case Ndjson:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for IntakeStream.
 const (
 	IntakeStreamUSAGE IntakeStream = "USAGE"
@@ -442,6 +424,30 @@ func (e MembershipAdmitted) Valid() bool {
 	case No:
 		return true
 	case Yes:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for MembershipInvitationStatus.
+const (
+	MembershipInvitationStatusAccepted MembershipInvitationStatus = "accepted"
+	MembershipInvitationStatusExpired  MembershipInvitationStatus = "expired"
+	MembershipInvitationStatusPending  MembershipInvitationStatus = "pending"
+	MembershipInvitationStatusRevoked  MembershipInvitationStatus = "revoked"
+)
+
+// Valid indicates whether the value is a known member of the MembershipInvitationStatus enum.
+func (e MembershipInvitationStatus) Valid() bool {
+	switch e {
+	case MembershipInvitationStatusAccepted:
+		return true
+	case MembershipInvitationStatusExpired:
+		return true
+	case MembershipInvitationStatusPending:
+		return true
+	case MembershipInvitationStatusRevoked:
 		return true
 	default:
 		return false
@@ -703,30 +709,6 @@ func (e UsageLevelUnit) Valid() bool {
 	}
 }
 
-// Defines values for UserInvitationStatus.
-const (
-	UserInvitationStatusAccepted UserInvitationStatus = "accepted"
-	UserInvitationStatusExpired  UserInvitationStatus = "expired"
-	UserInvitationStatusPending  UserInvitationStatus = "pending"
-	UserInvitationStatusRevoked  UserInvitationStatus = "revoked"
-)
-
-// Valid indicates whether the value is a known member of the UserInvitationStatus enum.
-func (e UserInvitationStatus) Valid() bool {
-	switch e {
-	case UserInvitationStatusAccepted:
-		return true
-	case UserInvitationStatusExpired:
-		return true
-	case UserInvitationStatusPending:
-		return true
-	case UserInvitationStatusRevoked:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for AuditOutcome.
 const (
 	AuditOutcomeOk      AuditOutcome = "ok"
@@ -892,6 +874,27 @@ func (e ListTenantAuditParamsOutcome) Valid() bool {
 	}
 }
 
+// Defines values for ExportTenantParamsFormat.
+const (
+	JSON   ExportTenantParamsFormat = "json"
+	Ndjson ExportTenantParamsFormat = "ndjson"
+	Zip    ExportTenantParamsFormat = "zip"
+)
+
+// Valid indicates whether the value is a known member of the ExportTenantParamsFormat enum.
+func (e ExportTenantParamsFormat) Valid() bool {
+	switch e {
+	case JSON:
+		return true
+	case Ndjson:
+		return true
+	case Zip:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for GetUsageSeriesParamsGrain.
 const (
 	Day  GetUsageSeriesParamsGrain = "day"
@@ -959,13 +962,19 @@ type AuditPage struct {
 	NextCursor *string      `json:"next_cursor,omitempty"`
 }
 
-// AuditedQuery defines model for AuditedQuery.
+// AuditedQuery A statement, what keeps it to one tenant, and how often it ran.
 type AuditedQuery struct {
-	Failed int64   `json:"failed"`
+	Failed int64 `json:"failed"`
+
+	// Filter The condition on the tenant.
 	Filter *string `json:"filter,omitempty"`
 
-	// Name Examples: aggregate/recent
-	Name     string    `json:"name"`
+	// Name Its name in the source, or unnamed/ and a hash of its text.
+	//
+	// Examples: aggregate/recent
+	Name string `json:"name"`
+
+	// Problems With missing: the reads that are not of one tenant.
 	Problems *[]string `json:"problems,omitempty"`
 
 	// Reason Why it may read all tenants.
@@ -975,18 +984,22 @@ type AuditedQuery struct {
 	// RunsOfAllTenants Runs that named no tenant.
 	RunsOfAllTenants int64 `json:"runs_of_all_tenants"`
 
-	// SlowestUs Microseconds.
-	SlowestUs int64 `json:"slowest_us"`
+	// SlowestMs A duration in milliseconds, exact to the microsecond.
+	//
+	// Examples: 12.345
+	SlowestMs Milliseconds `json:"slowest_ms"`
 
-	// Source The file; empty for a statement that is in none.
+	// Source Its file in the source; empty for one that is in no file.
 	Source string `json:"source"`
 
-	// Tables Tables with tenants' rows that it reads.
-	Tables  []string            `json:"tables"`
+	// Tables The tables of tenants' rows that it reads.
+	Tables []string `json:"tables"`
+
+	// Verdict no_tenant_data: it reads no tenants' rows. filtered: those of one tenant. declared: those of all, for a reason. missing: those of all, and nothing says that it should.
 	Verdict AuditedQueryVerdict `json:"verdict"`
 }
 
-// AuditedQueryVerdict defines model for AuditedQuery.Verdict.
+// AuditedQueryVerdict no_tenant_data: it reads no tenants' rows. filtered: those of one tenant. declared: those of all, for a reason. missing: those of all, and nothing says that it should.
 type AuditedQueryVerdict string
 
 // Budget What a department, a cost centre or an agent may cost in a UTC month.
@@ -1105,7 +1118,9 @@ type EntitlementsRequest struct {
 
 // EraseUserRequest defines model for EraseUserRequest.
 type EraseUserRequest struct {
-	// User The user as events name it.
+	// User The user as events name it, 1 to 256 bytes.
+	//
+	// Examples: user_xyz789
 	User string `json:"user"`
 }
 
@@ -1267,19 +1282,15 @@ type EventRef struct {
 // Schema urn:agentik-os:panda:tenant-export:1.
 type Export map[string]interface{}
 
-// ExportLine One record and the section that it belongs to.
+// ExportLine One record and the section that it belongs to; the manifest is the last.
 type ExportLine struct {
-	Record  map[string]interface{} `json:"record"`
-	Section string                 `json:"section"`
-}
+	Record map[string]interface{} `json:"record"`
 
-// ExportRequest defines model for ExportRequest.
-type ExportRequest struct {
-	Format *ExportRequestFormat `json:"format,omitempty"`
+	// Section A member of the whole form.
+	//
+	// Examples: messages
+	Section string `json:"section"`
 }
-
-// ExportRequestFormat defines model for ExportRequest.Format.
-type ExportRequestFormat string
 
 // FieldProblem defines model for FieldProblem.
 type FieldProblem struct {
@@ -1541,20 +1552,24 @@ type MemberUpdate struct {
 	Role Role `json:"role"`
 }
 
-// Membership defines model for Membership.
+// Membership What a user is in one tenant, and whether a sign-in would be let in at this moment.
 type Membership struct {
-	AddedAt  time.Time          `json:"added_at"`
+	AddedAt time.Time `json:"added_at"`
+
+	// Admitted depends: on what the token says of the address.
 	Admitted MembershipAdmitted `json:"admitted"`
 
 	// Email Examples: user@acme.com
 	Email string `json:"email"`
 
-	// Issuer Of the sign-in that is bound to the member.
-	Issuer   *string `json:"issuer,omitempty"`
+	// Issuer With subject: the sign-in that is bound to the member. Left out if none is.
+	Issuer *string `json:"issuer,omitempty"`
+
+	// MemberID Examples: mem_abcdefgh2345
 	MemberID string  `json:"member_id"`
 	Name     *string `json:"name,omitempty"`
 
-	// OrgID What the token of a sign-in has to name.
+	// OrgID The organisation that the token of a sign-in has to name.
 	OrgID string `json:"org_id"`
 
 	// Permissions None while the tenant is not served.
@@ -1567,11 +1582,29 @@ type Membership struct {
 	Status  TenantStatus `json:"status"`
 	Subject *string      `json:"subject,omitempty"`
 	Tenant  TenantRef    `json:"tenant"`
-	Why     string       `json:"why"`
+
+	// Why Why, or why not, for people.
+	Why string `json:"why"`
 }
 
-// MembershipAdmitted defines model for Membership.Admitted.
+// MembershipAdmitted depends: on what the token says of the address.
 type MembershipAdmitted string
+
+// MembershipInvitation An invitation to the address of a user.
+type MembershipInvitation struct {
+	ExpiresAt time.Time `json:"expires_at"`
+
+	// ID Examples: inv_abcdefgh2345
+	ID string `json:"id"`
+
+	// Role viewer reads; member reads and sends usage; admin manages members, keys and budgets; owner may do everything.
+	Role   Role                       `json:"role"`
+	Status MembershipInvitationStatus `json:"status"`
+	Tenant TenantRef                  `json:"tenant"`
+}
+
+// MembershipInvitationStatus defines model for MembershipInvitation.Status.
+type MembershipInvitationStatus string
 
 // MigrateRequest defines model for MigrateRequest.
 type MigrateRequest struct {
@@ -1601,6 +1634,11 @@ type Migration struct {
 	// Windows Windows that were.
 	Windows int64 `json:"windows"`
 }
+
+// Milliseconds A duration in milliseconds, exact to the microsecond.
+//
+// Examples: 12.345
+type Milliseconds = json.Number
 
 // Money US dollars, a decimal string with up to twelve decimals.
 //
@@ -1805,32 +1843,40 @@ type ProblemCode = string
 
 // Provision defines model for Provision.
 type Provision struct {
-	Agents     ProvisionedAgents `json:"agents"`
-	SampleData *SampleData       `json:"sample_data,omitempty"`
+	// Agents What became of the tenant's number of agents.
+	Agents ProvisionedAgents `json:"agents"`
 
-	// Skills Those of all agents, each once.
-	Skills   []string  `json:"skills"`
+	// SampleData The sample conversations that are there, if any were asked for.
+	SampleData *SampleData `json:"sample_data,omitempty"`
+
+	// Skills Those of all its agents, each once.
+	Skills []string `json:"skills"`
+
+	// Template What a tenant can start from, as configuration for the runtime and the dashboard that carry it out.
 	Template Template  `json:"template"`
 	Tenant   TenantRef `json:"tenant"`
 }
 
 // ProvisionRequest defines model for ProvisionRequest.
 type ProvisionRequest struct {
+	// IncludeSampleData Add sample conversations, which cost nothing.
 	IncludeSampleData *bool `json:"include_sample_data,omitempty"`
 
-	// Template Examples: customer-support
+	// Template The name of one; GET /v1/templates lists them.
+	//
+	// Examples: customer-support
 	Template string `json:"template"`
 }
 
-// ProvisionedAgents defines model for ProvisionedAgents.
+// ProvisionedAgents What became of the tenant's number of agents.
 type ProvisionedAgents struct {
 	// Detail Why not.
 	Detail *string `json:"detail,omitempty"`
 
-	// Level The tenant's number of agents.
+	// Level The number now.
 	Level int64 `json:"level"`
 
-	// Recorded It was set by this request.
+	// Recorded Whether this request set it.
 	Recorded bool `json:"recorded"`
 }
 
@@ -1865,21 +1911,25 @@ type QuarantinedState string
 type QueryAudit struct {
 	Items []AuditedQuery `json:"items"`
 
-	// Missing Those without a condition on the tenant and without a reason.
-	Missing int64 `json:"missing"`
+	// Missing Statements with neither condition nor reason. More than none is a fault.
+	Missing int `json:"missing"`
 
-	// Ran Those that ran.
-	Ran  int64 `json:"ran"`
+	// Ran How many of them ran.
+	Ran int `json:"ran"`
+
+	// Runs How often, altogether.
 	Runs int64 `json:"runs"`
 
-	// Since When the counting began.
+	// Since When this server began to count runs.
 	Since time.Time `json:"since"`
 
-	// Statements Statements of this program.
-	Statements          int64    `json:"statements"`
+	// Statements Statements of the server.
+	Statements int `json:"statements"`
+
+	// TablesWithoutTenant Tables whose rows name no tenant.
 	TablesWithoutTenant []string `json:"tables_without_tenant"`
 
-	// UnnamedRuns Runs of statements that are in no file; those that read tenants' tables are listed.
+	// UnnamedRuns Runs of statements that are in no file; those that read tenants' rows are among the items.
 	UnnamedRuns int64 `json:"unnamed_runs"`
 }
 
@@ -1966,14 +2016,6 @@ type ReachedLimit struct {
 	Value *string `json:"value,omitempty"`
 }
 
-// RemovedSample defines model for RemovedSample.
-type RemovedSample struct {
-	Conversations int       `json:"conversations"`
-	Messages      int       `json:"messages"`
-	Templates     []string  `json:"templates"`
-	Tenant        TenantRef `json:"tenant"`
-}
-
 // Replay defines model for Replay.
 type Replay struct {
 	Events int          `json:"events"`
@@ -2003,24 +2045,37 @@ type RotatedKey struct {
 	TenantID *string `json:"tenant_id,omitempty"`
 }
 
-// SampleData defines model for SampleData.
+// SampleData The sample conversations that are there, if any were asked for.
 type SampleData struct {
-	// Conversations Examples: 50
 	Conversations int `json:"conversations"`
 
 	// Cost US dollars, a decimal string with up to twelve decimals.
 	//
 	// Examples: 847.320000
-	Cost Money     `json:"cost"`
+	Cost Money `json:"cost"`
+
+	// From The time of the first message.
 	From time.Time `json:"from"`
 
-	// Generation How often sample data was taken back before, and one.
+	// Generation How often sample data of this template was begun; more than 1 after it was taken back.
 	Generation int `json:"generation"`
 	Messages   int `json:"messages"`
 
-	// MessagesAdded Those that were not there before.
-	MessagesAdded int       `json:"messages_added"`
-	To            time.Time `json:"to"`
+	// MessagesAdded By this request; 0 if all were there.
+	MessagesAdded int `json:"messages_added"`
+
+	// To The time of the last message.
+	To time.Time `json:"to"`
+}
+
+// SampleRemoval What was taken back by this request.
+type SampleRemoval struct {
+	Conversations int `json:"conversations"`
+	Messages      int `json:"messages"`
+
+	// Templates The template of each generation that was taken back.
+	Templates []string  `json:"templates"`
+	Tenant    TenantRef `json:"tenant"`
 }
 
 // ServiceTier defines model for ServiceTier.
@@ -2055,39 +2110,52 @@ type SignupRequest struct {
 
 // SlowQueries defines model for SlowQueries.
 type SlowQueries struct {
-	// Advice Whether a database of its own would help the tenant.
+	// Advice For people: whether a database of its own would help the tenant.
 	Advice []string    `json:"advice"`
 	Items  []SlowQuery `json:"items"`
 
-	// KeptSince From when on usual runs are all there; absent while all are.
+	// KeptSince From when on usual statements are all there; left out while all since the beginning are.
 	KeptSince *time.Time `json:"kept_since,omitempty"`
 
-	// Since When this process began to remember.
+	// Since When this server began to remember.
 	Since  time.Time  `json:"since"`
 	Tenant *TenantRef `json:"tenant,omitempty"`
 }
 
-// SlowQuery defines model for SlowQuery.
+// SlowQuery One run of a statement.
 type SlowQuery struct {
+	// At When it began.
 	At time.Time `json:"at"`
 
-	// DurationUs Microseconds, until the answer was read.
-	DurationUs int64 `json:"duration_us"`
-	Failed     bool  `json:"failed"`
+	// DurationMs A duration in milliseconds, exact to the microsecond.
+	//
+	// Examples: 12.345
+	DurationMs Milliseconds `json:"duration_ms"`
+	Failed     bool         `json:"failed"`
 
-	// Name The statement; empty for one that is in no file. Its text is not kept.
+	// Name Its name in the source; empty for one that is in no file.
+	//
+	// Examples: aggregate/recent
 	Name      string `json:"name"`
 	ReadBytes int64  `json:"read_bytes"`
-	ReadRows  int64  `json:"read_rows"`
 
-	// Rows Of the answer.
-	Rows   int64  `json:"rows"`
+	// ReadRows Rows that it read, as the engine counts them.
+	ReadRows int64 `json:"read_rows"`
+
+	// Rows Rows of its answer.
+	Rows int64 `json:"rows"`
+
+	// Source Its file in the source.
 	Source string `json:"source"`
 
-	// Tenant Its slug.
+	// Tenant The slug.
+	//
+	// Examples: acme-corp
 	Tenant string `json:"tenant"`
 
-	// TenantID Empty for none or all.
+	// TenantID Whom it was for; empty for none or all.
+	//
+	// Examples: ten_abcdefgh2345
 	TenantID string `json:"tenant_id"`
 }
 
@@ -2162,23 +2230,34 @@ type SuspendRequest struct {
 // Switch 1 or true, 0 or false.
 type Switch string
 
-// Template defines model for Template.
+// Template What a tenant can start from, as configuration for the runtime and the dashboard that carry it out.
 type Template struct {
 	Agents []TemplateAgent `json:"agents"`
 
 	// Name Examples: customer-support
-	Name    string           `json:"name"`
+	Name string `json:"name"`
+
+	// Title Examples: Customer support
 	Title   string           `json:"title"`
 	Widgets []TemplateWidget `json:"widgets"`
 }
 
 // TemplateAgent defines model for TemplateAgent.
 type TemplateAgent struct {
-	Department string   `json:"department"`
-	Model      string   `json:"model"`
-	Name       string   `json:"name"`
-	Purpose    string   `json:"purpose"`
-	Skills     []string `json:"skills"`
+	// Department Examples: support
+	Department string `json:"department"`
+
+	// Model A suggestion for the runtime.
+	//
+	// Examples: claude-haiku-4-5
+	Model string `json:"model"`
+
+	// Name Examples: Ticket Triage
+	Name    string `json:"name"`
+	Purpose string `json:"purpose"`
+
+	// Skills What the runtime is to turn on for it.
+	Skills []string `json:"skills"`
 }
 
 // TemplateList defines model for TemplateList.
@@ -2188,10 +2267,12 @@ type TemplateList struct {
 
 // TemplateWidget defines model for TemplateWidget.
 type TemplateWidget struct {
-	// Query A question of this API.
+	// Query The question of this API behind it.
 	//
-	// Examples: /v1/usage?by=agent
+	// Examples: /v1/usage?by=model
 	Query string `json:"query"`
+
+	// Title Examples: Cost of the month
 	Title string `json:"title"`
 }
 
@@ -2341,15 +2422,15 @@ type Usage struct {
 // UsageSource From memory or from the rollups.
 type UsageSource string
 
-// UsageLevel defines model for UsageLevel.
+// UsageLevel How much of a quota is used.
 type UsageLevel struct {
-	// AtLimit Nothing is left.
+	// AtLimit current has reached max.
 	AtLimit bool `json:"at_limit"`
 
-	// Current A decimal number in the unit, below zero in a month of voids alone; absent where nobody counts it.
+	// Current A decimal number in the unit; left out where nobody counts it.
 	Current *string `json:"current,omitempty"`
 
-	// CurrentBytes Of storage.
+	// CurrentBytes Of storage: current in bytes.
 	CurrentBytes *int64 `json:"current_bytes,omitempty"`
 
 	// Max How much of something a tenant may have, a whole number or "unlimited".
@@ -2357,17 +2438,24 @@ type UsageLevel struct {
 	// Examples: 100, unlimited
 	Max Limit `json:"max"`
 
-	// MeasuredAt When a runtime last reported the level; absent before the first time.
-	MeasuredAt *time.Time     `json:"measured_at,omitempty"`
-	Name       UsageLevelName `json:"name"`
+	// MaxBytes How much of something a tenant may have, a whole number or "unlimited".
+	//
+	// Examples: 100, unlimited
+	MaxBytes *Limit `json:"max_bytes,omitempty"`
+
+	// MeasuredAt When a runtime reported the level last; left out before the first time and for what is counted here.
+	MeasuredAt *time.Time `json:"measured_at,omitempty"`
+
+	// Name What people call it.
+	Name UsageLevelName `json:"name"`
 
 	// Percent current in percent of max, rounded down; null when there is no limit.
-	Percent nullable.Nullable[int] `json:"percent"`
-	Quota   UsageLevelQuota        `json:"quota"`
-	Unit    UsageLevelUnit         `json:"unit"`
+	Percent nullable.Nullable[int64] `json:"percent"`
+	Quota   UsageLevelQuota          `json:"quota"`
+	Unit    UsageLevelUnit           `json:"unit"`
 }
 
-// UsageLevelName defines model for UsageLevel.Name.
+// UsageLevelName What people call it.
 type UsageLevelName string
 
 // UsageLevelQuota defines model for UsageLevel.Quota.
@@ -2437,27 +2525,15 @@ type UsageSeries struct {
 	Tenant TenantRef    `json:"tenant"`
 }
 
-// UserInvitation defines model for UserInvitation.
-type UserInvitation struct {
-	ExpiresAt time.Time `json:"expires_at"`
-	ID        string    `json:"id"`
-
-	// Role viewer reads; member reads and sends usage; admin manages members, keys and budgets; owner may do everything.
-	Role   Role                 `json:"role"`
-	Status UserInvitationStatus `json:"status"`
-	Tenant TenantRef            `json:"tenant"`
-}
-
-// UserInvitationStatus defines model for UserInvitation.Status.
-type UserInvitationStatus string
-
 // UserSessions defines model for UserSessions.
 type UserSessions struct {
-	Invitations []UserInvitation `json:"invitations"`
-	Memberships []Membership     `json:"memberships"`
-	User        string           `json:"user"`
+	Invitations []MembershipInvitation `json:"invitations"`
+	Memberships []Membership           `json:"memberships"`
 
-	// WithoutOrgID What a token that names no organisation gets.
+	// User Who was asked about.
+	User string `json:"user"`
+
+	// WithoutOrgID What a token that names no organisation gets, in words.
 	WithoutOrgID string `json:"without_org_id"`
 }
 
@@ -2572,7 +2648,7 @@ type ListAuditParamsOutcome string
 
 // AuditQueriesParams defines parameters for AuditQueries.
 type AuditQueriesParams struct {
-	// MissingTenantFilter Only those that read tenants' rows without a condition or a reason.
+	// MissingTenantFilter Only those with neither condition nor reason.
 	MissingTenantFilter *Switch `form:"missing_tenant_filter,omitempty" json:"missing_tenant_filter,omitempty"`
 }
 
@@ -2593,9 +2669,11 @@ type DebugSlowQueriesParams struct {
 	// Tenant Only about this tenant, by id or slug.
 	Tenant *TenantFilter `form:"tenant,omitempty" json:"tenant,omitempty"`
 
-	// Since A duration before now, or a time.
+	// Since Not before this: a duration before now such as 1h30m, or RFC 3339.
 	Since *string `form:"since,omitempty" json:"since,omitempty"`
-	Limit *int    `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Limit Statements at most.
+	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
 // GetEntitlementsParams defines parameters for GetEntitlements.
@@ -2870,6 +2948,15 @@ type EraseUserParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// ExportTenantParams defines parameters for ExportTenant.
+type ExportTenantParams struct {
+	// Format One JSON document, a line of JSON per record, or an archive with such a file per section.
+	Format *ExportTenantParamsFormat `form:"format,omitempty" json:"format,omitempty"`
+}
+
+// ExportTenantParamsFormat defines parameters for ExportTenant.
+type ExportTenantParamsFormat string
+
 // ListInvitationsParams defines parameters for ListInvitations.
 type ListInvitationsParams struct {
 	// Limit Rows of a page at most.
@@ -3044,9 +3131,6 @@ type UpdateTenantJSONRequestBody = TenantUpdate
 // EraseUserJSONRequestBody defines body for EraseUser for application/json ContentType.
 type EraseUserJSONRequestBody = EraseUserRequest
 
-// ExportTenantJSONRequestBody defines body for ExportTenant for application/json ContentType.
-type ExportTenantJSONRequestBody = ExportRequest
-
 // InviteMemberJSONRequestBody defines body for InviteMember for application/json ContentType.
 type InviteMemberJSONRequestBody = InvitationCreate
 
@@ -3214,10 +3298,11 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/audit (the `ListAudit` operationId).
 	ListAudit(ctx context.Context, params *ListAuditParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// AuditQueries See what keeps every query to one tenant
+	// AuditQueries See what keeps each query to one tenant
 	//
-	// Every statement of this program, and every other that it ran since its start, with its condition on the tenant
-	// or its declared reason for reading all of them.
+	// Every statement of the server, and every other one that read tenants' rows since it was started: the
+	// condition that keeps it to a tenant, or the reason that it declares for reading all of them. Runs
+	// are those of this server since its start. It is one page, by the names of the statements.
 	//
 	// Corresponds with GET /v1/audit/queries (the `AuditQueries` operationId).
 	AuditQueries(ctx context.Context, params *AuditQueriesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -3230,16 +3315,18 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/conflicts (the `ListConflicts` operationId).
 	ListConflicts(ctx context.Context, params *ListConflictsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// DebugSlowQueries Find a tenant's slowest queries
+	// DebugSlowQueries Find the slowest queries
 	//
-	// As this process remembers them, slow ones longer than usual ones. Without a tenant, of all.
+	// The longest statements that this server ran since its start, of one tenant or of all; slow ones are
+	// remembered longer than usual ones. Statements have names: neither texts nor values are kept.
 	//
 	// Corresponds with GET /v1/debug/slow-queries (the `DebugSlowQueries` operationId).
 	DebugSlowQueries(ctx context.Context, params *DebugSlowQueriesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// DebugUserSessions See which tenants a user belongs to
+	// DebugUserSessions See which tenants a user would be let into, and why
 	//
-	// Every membership of a user, and whether a sign-in for it would be let in now, and why not.
+	// Every membership of a user and every invitation: the organisation that a sign-in has to name, the
+	// role and what it allows, whether a sign-in would be let in at this moment, and why not.
 	//
 	// Corresponds with GET /v1/debug/user-sessions/{user} (the `DebugUserSessions` operationId).
 	DebugUserSessions(ctx context.Context, user string, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -3482,6 +3569,8 @@ type ClientInterface interface {
 
 	// ListTemplates List what a tenant can start from
 	//
+	// The templates are part of the server, so all credentials see the same and there is one page.
+	//
 	// Corresponds with GET /v1/templates (the `ListTemplates` operationId).
 	ListTemplates(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
@@ -3564,7 +3653,8 @@ type ClientInterface interface {
 
 	// EraseUserWithBody Erase a person from a tenant's usage
 	//
-	// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay.
+	// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay. Asked for
+	// again it is carried out again, which finds nothing; the same user while that is under way is the same operation.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -3573,32 +3663,22 @@ type ClientInterface interface {
 
 	// EraseUser Erase a person from a tenant's usage
 	//
-	// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay.
+	// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay. Asked for
+	// again it is carried out again, which finds nothing; the same user while that is under way is the same operation.
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /v1/tenants/{tenant}/erase-user (the `EraseUser` operationId).
 	EraseUser(ctx context.Context, tenant TenantPath, params *EraseUserParams, body EraseUserJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ExportTenantWithBody Export everything about a tenant
-	//
-	// The tenant and its settings, members, agents, events with their costs, sums and audit log (GDPR article 20). It is streamed
-	// and takes as long as there is data. It takes no Idempotency-Key: nothing is changed.
-	//
-	// Takes any type of body and a specified content type.
-	//
-	// Corresponds with POST /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
-	ExportTenantWithBody(ctx context.Context, tenant TenantPath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
-
 	// ExportTenant Export everything about a tenant
 	//
-	// The tenant and its settings, members, agents, events with their costs, sums and audit log (GDPR article 20). It is streamed
-	// and takes as long as there is data. It takes no Idempotency-Key: nothing is changed.
+	// The tenant and its settings, members, invitations, keys without their secrets, audit log, agents, costs, and events with
+	// their costs (GDPR article 20). It is streamed and takes as long as there is data; who does not read on for a minute
+	// is cut off. The manifest comes last: an export without one is not whole.
 	//
-	// Takes a body of the `application/json` content type.
-	//
-	// Corresponds with POST /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
-	ExportTenant(ctx context.Context, tenant TenantPath, body ExportTenantJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	// Corresponds with GET /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
+	ExportTenant(ctx context.Context, tenant TenantPath, params *ExportTenantParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListInvitations List a tenant's invitations
 	//
@@ -3748,22 +3828,26 @@ type ClientInterface interface {
 	// Corresponds with PUT /v1/tenants/{tenant}/plan (the `SetTenantPlan` operationId).
 	SetTenantPlan(ctx context.Context, tenant TenantPath, params *SetTenantPlanParams, body SetTenantPlanJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ProvisionTenantWithBody Fill a tenant from a template
+	// ProvisionTenantWithBody Start a tenant from a template
 	//
-	// Records how many agents the template has, unless a runtime has reported agents, and adds 50 sample
-	// conversations if asked. They are messages without tokens and money, so nothing can bill them. The rest of the
-	// template is configuration for the runtime and the dashboard. Asked again it adds nothing twice.
+	// Records how many agents the template has, unless a runtime has reported agents, and adds sample
+	// conversations if asked: messages without tokens, units or money, which nothing can bill. The
+	// template itself is configuration, and the answer has it whole: the runtime and the dashboard carry
+	// it out. Asked again it adds nothing twice. A template with more agents than the quota allows is
+	// 409 `quota_exceeded`, and a tenant that is suspended or deleted 409 `tenant_not_served`.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /v1/tenants/{tenant}/provision (the `ProvisionTenant` operationId).
 	ProvisionTenantWithBody(ctx context.Context, tenant TenantPath, params *ProvisionTenantParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ProvisionTenant Fill a tenant from a template
+	// ProvisionTenant Start a tenant from a template
 	//
-	// Records how many agents the template has, unless a runtime has reported agents, and adds 50 sample
-	// conversations if asked. They are messages without tokens and money, so nothing can bill them. The rest of the
-	// template is configuration for the runtime and the dashboard. Asked again it adds nothing twice.
+	// Records how many agents the template has, unless a runtime has reported agents, and adds sample
+	// conversations if asked: messages without tokens, units or money, which nothing can bill. The
+	// template itself is configuration, and the answer has it whole: the runtime and the dashboard carry
+	// it out. Asked again it adds nothing twice. A template with more agents than the quota allows is
+	// 409 `quota_exceeded`, and a tenant that is suspended or deleted 409 `tenant_not_served`.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -3782,9 +3866,11 @@ type ClientInterface interface {
 	// Corresponds with POST /v1/tenants/{tenant}/resume (the `ResumeTenant` operationId).
 	ResumeTenant(ctx context.Context, tenant TenantPath, params *ResumeTenantParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// RemoveSampleData Take a tenant's sample conversations back
+	// RemoveSampleData Take sample data back
 	//
-	// Each by a void, of all templates. What was taken back before stays so.
+	// Every sample conversation of the tenant, of all templates, each message by a void. What was taken
+	// back before stays so; a tenant that is suspended or deleted is 409 `tenant_not_served`. Asked for
+	// again, sample data comes back as the next generation.
 	//
 	// Corresponds with DELETE /v1/tenants/{tenant}/sample-data (the `RemoveSampleData` operationId).
 	RemoveSampleData(ctx context.Context, tenant TenantPath, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -3808,6 +3894,9 @@ type ClientInterface interface {
 	SuspendTenant(ctx context.Context, tenant TenantPath, params *SuspendTenantParams, body SuspendTenantJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetUsageLevels Compare a tenant's levels with its quotas
+	//
+	// Agents, storage and concurrent sessions are what a runtime reported last, 0 before the first time;
+	// tokens are those of the running UTC month, calls those of the present minute.
 	//
 	// Corresponds with GET /v1/tenants/{tenant}/usage-levels (the `GetUsageLevels` operationId).
 	GetUsageLevels(ctx context.Context, tenant TenantPath, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -3851,10 +3940,11 @@ func (c *Client) ListAudit(ctx context.Context, params *ListAuditParams, reqEdit
 	return c.Client.Do(req)
 }
 
-// AuditQueries See what keeps every query to one tenant
+// AuditQueries See what keeps each query to one tenant
 //
-// Every statement of this program, and every other that it ran since its start, with its condition on the tenant
-// or its declared reason for reading all of them.
+// Every statement of the server, and every other one that read tenants' rows since it was started: the
+// condition that keeps it to a tenant, or the reason that it declares for reading all of them. Runs
+// are those of this server since its start. It is one page, by the names of the statements.
 //
 // Corresponds with GET /v1/audit/queries (the `AuditQueries` operationId).
 func (c *Client) AuditQueries(ctx context.Context, params *AuditQueriesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3887,9 +3977,10 @@ func (c *Client) ListConflicts(ctx context.Context, params *ListConflictsParams,
 	return c.Client.Do(req)
 }
 
-// DebugSlowQueries Find a tenant's slowest queries
+// DebugSlowQueries Find the slowest queries
 //
-// As this process remembers them, slow ones longer than usual ones. Without a tenant, of all.
+// The longest statements that this server ran since its start, of one tenant or of all; slow ones are
+// remembered longer than usual ones. Statements have names: neither texts nor values are kept.
 //
 // Corresponds with GET /v1/debug/slow-queries (the `DebugSlowQueries` operationId).
 func (c *Client) DebugSlowQueries(ctx context.Context, params *DebugSlowQueriesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3904,9 +3995,10 @@ func (c *Client) DebugSlowQueries(ctx context.Context, params *DebugSlowQueriesP
 	return c.Client.Do(req)
 }
 
-// DebugUserSessions See which tenants a user belongs to
+// DebugUserSessions See which tenants a user would be let into, and why
 //
-// Every membership of a user, and whether a sign-in for it would be let in now, and why not.
+// Every membership of a user and every invitation: the organisation that a sign-in has to name, the
+// role and what it allows, whether a sign-in would be let in at this moment, and why not.
 //
 // Corresponds with GET /v1/debug/user-sessions/{user} (the `DebugUserSessions` operationId).
 func (c *Client) DebugUserSessions(ctx context.Context, user string, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -4439,6 +4531,8 @@ func (c *Client) GetSummary(ctx context.Context, params *GetSummaryParams, reqEd
 
 // ListTemplates List what a tenant can start from
 //
+// The templates are part of the server, so all credentials see the same and there is one page.
+//
 // Corresponds with GET /v1/templates (the `ListTemplates` operationId).
 func (c *Client) ListTemplates(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListTemplatesRequest(c.Server)
@@ -4621,7 +4715,8 @@ func (c *Client) ListTenantAudit(ctx context.Context, tenant TenantPath, params 
 
 // EraseUserWithBody Erase a person from a tenant's usage
 //
-// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay.
+// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay. Asked for
+// again it is carried out again, which finds nothing; the same user while that is under way is the same operation.
 //
 // Takes any type of body and a specified content type.
 //
@@ -4640,7 +4735,8 @@ func (c *Client) EraseUserWithBody(ctx context.Context, tenant TenantPath, param
 
 // EraseUser Erase a person from a tenant's usage
 //
-// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay.
+// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay. Asked for
+// again it is carried out again, which finds nothing; the same user while that is under way is the same operation.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -4657,36 +4753,15 @@ func (c *Client) EraseUser(ctx context.Context, tenant TenantPath, params *Erase
 	return c.Client.Do(req)
 }
 
-// ExportTenantWithBody Export everything about a tenant
-//
-// The tenant and its settings, members, agents, events with their costs, sums and audit log (GDPR article 20). It is streamed
-// and takes as long as there is data. It takes no Idempotency-Key: nothing is changed.
-//
-// Takes any type of body and a specified content type.
-//
-// Corresponds with POST /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
-func (c *Client) ExportTenantWithBody(ctx context.Context, tenant TenantPath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewExportTenantRequestWithBody(c.Server, tenant, contentType, body)
-	if err != nil {
-		return nil, err
-	}
-	req = req.WithContext(ctx)
-	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
-		return nil, err
-	}
-	return c.Client.Do(req)
-}
-
 // ExportTenant Export everything about a tenant
 //
-// The tenant and its settings, members, agents, events with their costs, sums and audit log (GDPR article 20). It is streamed
-// and takes as long as there is data. It takes no Idempotency-Key: nothing is changed.
+// The tenant and its settings, members, invitations, keys without their secrets, audit log, agents, costs, and events with
+// their costs (GDPR article 20). It is streamed and takes as long as there is data; who does not read on for a minute
+// is cut off. The manifest comes last: an export without one is not whole.
 //
-// Takes a body of the `application/json` content type.
-//
-// Corresponds with POST /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
-func (c *Client) ExportTenant(ctx context.Context, tenant TenantPath, body ExportTenantJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewExportTenantRequest(c.Server, tenant, body)
+// Corresponds with GET /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
+func (c *Client) ExportTenant(ctx context.Context, tenant TenantPath, params *ExportTenantParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewExportTenantRequest(c.Server, tenant, params)
 	if err != nil {
 		return nil, err
 	}
@@ -5025,11 +5100,13 @@ func (c *Client) SetTenantPlan(ctx context.Context, tenant TenantPath, params *S
 	return c.Client.Do(req)
 }
 
-// ProvisionTenantWithBody Fill a tenant from a template
+// ProvisionTenantWithBody Start a tenant from a template
 //
-// Records how many agents the template has, unless a runtime has reported agents, and adds 50 sample
-// conversations if asked. They are messages without tokens and money, so nothing can bill them. The rest of the
-// template is configuration for the runtime and the dashboard. Asked again it adds nothing twice.
+// Records how many agents the template has, unless a runtime has reported agents, and adds sample
+// conversations if asked: messages without tokens, units or money, which nothing can bill. The
+// template itself is configuration, and the answer has it whole: the runtime and the dashboard carry
+// it out. Asked again it adds nothing twice. A template with more agents than the quota allows is
+// 409 `quota_exceeded`, and a tenant that is suspended or deleted 409 `tenant_not_served`.
 //
 // Takes any type of body and a specified content type.
 //
@@ -5046,11 +5123,13 @@ func (c *Client) ProvisionTenantWithBody(ctx context.Context, tenant TenantPath,
 	return c.Client.Do(req)
 }
 
-// ProvisionTenant Fill a tenant from a template
+// ProvisionTenant Start a tenant from a template
 //
-// Records how many agents the template has, unless a runtime has reported agents, and adds 50 sample
-// conversations if asked. They are messages without tokens and money, so nothing can bill them. The rest of the
-// template is configuration for the runtime and the dashboard. Asked again it adds nothing twice.
+// Records how many agents the template has, unless a runtime has reported agents, and adds sample
+// conversations if asked: messages without tokens, units or money, which nothing can bill. The
+// template itself is configuration, and the answer has it whole: the runtime and the dashboard carry
+// it out. Asked again it adds nothing twice. A template with more agents than the quota allows is
+// 409 `quota_exceeded`, and a tenant that is suspended or deleted 409 `tenant_not_served`.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -5099,9 +5178,11 @@ func (c *Client) ResumeTenant(ctx context.Context, tenant TenantPath, params *Re
 	return c.Client.Do(req)
 }
 
-// RemoveSampleData Take a tenant's sample conversations back
+// RemoveSampleData Take sample data back
 //
-// Each by a void, of all templates. What was taken back before stays so.
+// Every sample conversation of the tenant, of all templates, each message by a void. What was taken
+// back before stays so; a tenant that is suspended or deleted is 409 `tenant_not_served`. Asked for
+// again, sample data comes back as the next generation.
 //
 // Corresponds with DELETE /v1/tenants/{tenant}/sample-data (the `RemoveSampleData` operationId).
 func (c *Client) RemoveSampleData(ctx context.Context, tenant TenantPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -5155,6 +5236,9 @@ func (c *Client) SuspendTenant(ctx context.Context, tenant TenantPath, params *S
 }
 
 // GetUsageLevels Compare a tenant's levels with its quotas
+//
+// Agents, storage and concurrent sessions are what a runtime reported last, 0 before the first time;
+// tokens are those of the running UTC month, calls those of the present minute.
 //
 // Corresponds with GET /v1/tenants/{tenant}/usage-levels (the `GetUsageLevels` operationId).
 func (c *Client) GetUsageLevels(ctx context.Context, tenant TenantPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -7561,19 +7645,8 @@ func NewEraseUserRequestWithBody(server string, tenant TenantPath, params *Erase
 	return req, nil
 }
 
-// NewExportTenantRequest calls the generic ExportTenant builder with application/json body
-func NewExportTenantRequest(server string, tenant TenantPath, body ExportTenantJSONRequestBody) (*http.Request, error) {
-	var bodyReader io.Reader
-	buf, err := json.Marshal(body)
-	if err != nil {
-		return nil, err
-	}
-	bodyReader = bytes.NewReader(buf)
-	return NewExportTenantRequestWithBody(server, tenant, "application/json", bodyReader)
-}
-
-// NewExportTenantRequestWithBody constructs an http.Request for the ExportTenant method, with any body, and a specified content type
-func NewExportTenantRequestWithBody(server string, tenant TenantPath, contentType string, body io.Reader) (*http.Request, error) {
+// NewExportTenantRequest constructs an http.Request for the ExportTenant method
+func NewExportTenantRequest(server string, tenant TenantPath, params *ExportTenantParams) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -7598,12 +7671,37 @@ func NewExportTenantRequestWithBody(server string, tenant TenantPath, contentTyp
 		return nil, err
 	}
 
-	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Format != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "format", *params.Format, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
 	}
-
-	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -8958,10 +9056,11 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/audit (the `ListAudit` operationId).
 	ListAuditWithResponse(ctx context.Context, params *ListAuditParams, reqEditors ...RequestEditorFn) (*ListAuditResponse, error)
 
-	// AuditQueriesWithResponse See what keeps every query to one tenant
+	// AuditQueriesWithResponse See what keeps each query to one tenant
 	//
-	// Every statement of this program, and every other that it ran since its start, with its condition on the tenant
-	// or its declared reason for reading all of them.
+	// Every statement of the server, and every other one that read tenants' rows since it was started: the
+	// condition that keeps it to a tenant, or the reason that it declares for reading all of them. Runs
+	// are those of this server since its start. It is one page, by the names of the statements.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -8978,18 +9077,20 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/conflicts (the `ListConflicts` operationId).
 	ListConflictsWithResponse(ctx context.Context, params *ListConflictsParams, reqEditors ...RequestEditorFn) (*ListConflictsResponse, error)
 
-	// DebugSlowQueriesWithResponse Find a tenant's slowest queries
+	// DebugSlowQueriesWithResponse Find the slowest queries
 	//
-	// As this process remembers them, slow ones longer than usual ones. Without a tenant, of all.
+	// The longest statements that this server ran since its start, of one tenant or of all; slow ones are
+	// remembered longer than usual ones. Statements have names: neither texts nor values are kept.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /v1/debug/slow-queries (the `DebugSlowQueries` operationId).
 	DebugSlowQueriesWithResponse(ctx context.Context, params *DebugSlowQueriesParams, reqEditors ...RequestEditorFn) (*DebugSlowQueriesResponse, error)
 
-	// DebugUserSessionsWithResponse See which tenants a user belongs to
+	// DebugUserSessionsWithResponse See which tenants a user would be let into, and why
 	//
-	// Every membership of a user, and whether a sign-in for it would be let in now, and why not.
+	// Every membership of a user and every invitation: the organisation that a sign-in has to name, the
+	// role and what it allows, whether a sign-in would be let in at this moment, and why not.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -9256,6 +9357,8 @@ type ClientWithResponsesInterface interface {
 
 	// ListTemplatesWithResponse List what a tenant can start from
 	//
+	// The templates are part of the server, so all credentials see the same and there is one page.
+	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /v1/templates (the `ListTemplates` operationId).
@@ -9350,7 +9453,8 @@ type ClientWithResponsesInterface interface {
 
 	// EraseUserWithBodyWithResponse Erase a person from a tenant's usage
 	//
-	// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay.
+	// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay. Asked for
+	// again it is carried out again, which finds nothing; the same user while that is under way is the same operation.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -9359,32 +9463,24 @@ type ClientWithResponsesInterface interface {
 
 	// EraseUserWithResponse Erase a person from a tenant's usage
 	//
-	// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay.
+	// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay. Asked for
+	// again it is carried out again, which finds nothing; the same user while that is under way is the same operation.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/tenants/{tenant}/erase-user (the `EraseUser` operationId).
 	EraseUserWithResponse(ctx context.Context, tenant TenantPath, params *EraseUserParams, body EraseUserJSONRequestBody, reqEditors ...RequestEditorFn) (*EraseUserResponse, error)
 
-	// ExportTenantWithBodyWithResponse Export everything about a tenant
-	//
-	// The tenant and its settings, members, agents, events with their costs, sums and audit log (GDPR article 20). It is streamed
-	// and takes as long as there is data. It takes no Idempotency-Key: nothing is changed.
-	//
-	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
-	//
-	// Corresponds with POST /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
-	ExportTenantWithBodyWithResponse(ctx context.Context, tenant TenantPath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ExportTenantResponse, error)
-
 	// ExportTenantWithResponse Export everything about a tenant
 	//
-	// The tenant and its settings, members, agents, events with their costs, sums and audit log (GDPR article 20). It is streamed
-	// and takes as long as there is data. It takes no Idempotency-Key: nothing is changed.
+	// The tenant and its settings, members, invitations, keys without their secrets, audit log, agents, costs, and events with
+	// their costs (GDPR article 20). It is streamed and takes as long as there is data; who does not read on for a minute
+	// is cut off. The manifest comes last: an export without one is not whole.
 	//
-	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	// Returns a wrapper object for the known response body format(s).
 	//
-	// Corresponds with POST /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
-	ExportTenantWithResponse(ctx context.Context, tenant TenantPath, body ExportTenantJSONRequestBody, reqEditors ...RequestEditorFn) (*ExportTenantResponse, error)
+	// Corresponds with GET /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
+	ExportTenantWithResponse(ctx context.Context, tenant TenantPath, params *ExportTenantParams, reqEditors ...RequestEditorFn) (*ExportTenantResponse, error)
 
 	// ListInvitationsWithResponse List a tenant's invitations
 	//
@@ -9544,22 +9640,26 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PUT /v1/tenants/{tenant}/plan (the `SetTenantPlan` operationId).
 	SetTenantPlanWithResponse(ctx context.Context, tenant TenantPath, params *SetTenantPlanParams, body SetTenantPlanJSONRequestBody, reqEditors ...RequestEditorFn) (*SetTenantPlanResponse, error)
 
-	// ProvisionTenantWithBodyWithResponse Fill a tenant from a template
+	// ProvisionTenantWithBodyWithResponse Start a tenant from a template
 	//
-	// Records how many agents the template has, unless a runtime has reported agents, and adds 50 sample
-	// conversations if asked. They are messages without tokens and money, so nothing can bill them. The rest of the
-	// template is configuration for the runtime and the dashboard. Asked again it adds nothing twice.
+	// Records how many agents the template has, unless a runtime has reported agents, and adds sample
+	// conversations if asked: messages without tokens, units or money, which nothing can bill. The
+	// template itself is configuration, and the answer has it whole: the runtime and the dashboard carry
+	// it out. Asked again it adds nothing twice. A template with more agents than the quota allows is
+	// 409 `quota_exceeded`, and a tenant that is suspended or deleted 409 `tenant_not_served`.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/tenants/{tenant}/provision (the `ProvisionTenant` operationId).
 	ProvisionTenantWithBodyWithResponse(ctx context.Context, tenant TenantPath, params *ProvisionTenantParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ProvisionTenantResponse, error)
 
-	// ProvisionTenantWithResponse Fill a tenant from a template
+	// ProvisionTenantWithResponse Start a tenant from a template
 	//
-	// Records how many agents the template has, unless a runtime has reported agents, and adds 50 sample
-	// conversations if asked. They are messages without tokens and money, so nothing can bill them. The rest of the
-	// template is configuration for the runtime and the dashboard. Asked again it adds nothing twice.
+	// Records how many agents the template has, unless a runtime has reported agents, and adds sample
+	// conversations if asked: messages without tokens, units or money, which nothing can bill. The
+	// template itself is configuration, and the answer has it whole: the runtime and the dashboard carry
+	// it out. Asked again it adds nothing twice. A template with more agents than the quota allows is
+	// 409 `quota_exceeded`, and a tenant that is suspended or deleted 409 `tenant_not_served`.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -9582,9 +9682,11 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/tenants/{tenant}/resume (the `ResumeTenant` operationId).
 	ResumeTenantWithResponse(ctx context.Context, tenant TenantPath, params *ResumeTenantParams, reqEditors ...RequestEditorFn) (*ResumeTenantResponse, error)
 
-	// RemoveSampleDataWithResponse Take a tenant's sample conversations back
+	// RemoveSampleDataWithResponse Take sample data back
 	//
-	// Each by a void, of all templates. What was taken back before stays so.
+	// Every sample conversation of the tenant, of all templates, each message by a void. What was taken
+	// back before stays so; a tenant that is suspended or deleted is 409 `tenant_not_served`. Asked for
+	// again, sample data comes back as the next generation.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -9610,6 +9712,9 @@ type ClientWithResponsesInterface interface {
 	SuspendTenantWithResponse(ctx context.Context, tenant TenantPath, params *SuspendTenantParams, body SuspendTenantJSONRequestBody, reqEditors ...RequestEditorFn) (*SuspendTenantResponse, error)
 
 	// GetUsageLevelsWithResponse Compare a tenant's levels with its quotas
+	//
+	// Agents, storage and concurrent sessions are what a runtime reported last, 0 before the first time;
+	// tokens are those of the running UTC month, calls those of the present minute.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -12062,13 +12167,13 @@ type RemoveSampleDataResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *RemovedSample
+	JSON200 *SampleRemoval
 	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationProblemJSONDefault *Problem
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
-func (r RemoveSampleDataResponse) GetJSON200() *RemovedSample {
+func (r RemoveSampleDataResponse) GetJSON200() *SampleRemoval {
 	return r.JSON200
 }
 
@@ -12354,10 +12459,11 @@ func (c *ClientWithResponses) ListAuditWithResponse(ctx context.Context, params 
 	return ParseListAuditResponse(rsp)
 }
 
-// AuditQueriesWithResponse See what keeps every query to one tenant
+// AuditQueriesWithResponse See what keeps each query to one tenant
 //
-// Every statement of this program, and every other that it ran since its start, with its condition on the tenant
-// or its declared reason for reading all of them.
+// Every statement of the server, and every other one that read tenants' rows since it was started: the
+// condition that keeps it to a tenant, or the reason that it declares for reading all of them. Runs
+// are those of this server since its start. It is one page, by the names of the statements.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -12386,9 +12492,10 @@ func (c *ClientWithResponses) ListConflictsWithResponse(ctx context.Context, par
 	return ParseListConflictsResponse(rsp)
 }
 
-// DebugSlowQueriesWithResponse Find a tenant's slowest queries
+// DebugSlowQueriesWithResponse Find the slowest queries
 //
-// As this process remembers them, slow ones longer than usual ones. Without a tenant, of all.
+// The longest statements that this server ran since its start, of one tenant or of all; slow ones are
+// remembered longer than usual ones. Statements have names: neither texts nor values are kept.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -12401,9 +12508,10 @@ func (c *ClientWithResponses) DebugSlowQueriesWithResponse(ctx context.Context, 
 	return ParseDebugSlowQueriesResponse(rsp)
 }
 
-// DebugUserSessionsWithResponse See which tenants a user belongs to
+// DebugUserSessionsWithResponse See which tenants a user would be let into, and why
 //
-// Every membership of a user, and whether a sign-in for it would be let in now, and why not.
+// Every membership of a user and every invitation: the organisation that a sign-in has to name, the
+// role and what it allows, whether a sign-in would be let in at this moment, and why not.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -12844,6 +12952,8 @@ func (c *ClientWithResponses) GetSummaryWithResponse(ctx context.Context, params
 
 // ListTemplatesWithResponse List what a tenant can start from
 //
+// The templates are part of the server, so all credentials see the same and there is one page.
+//
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /v1/templates (the `ListTemplates` operationId).
@@ -12998,7 +13108,8 @@ func (c *ClientWithResponses) ListTenantAuditWithResponse(ctx context.Context, t
 
 // EraseUserWithBodyWithResponse Erase a person from a tenant's usage
 //
-// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay.
+// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay. Asked for
+// again it is carried out again, which finds nothing; the same user while that is under way is the same operation.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -13013,7 +13124,8 @@ func (c *ClientWithResponses) EraseUserWithBodyWithResponse(ctx context.Context,
 
 // EraseUserWithResponse Erase a person from a tenant's usage
 //
-// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay.
+// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay. Asked for
+// again it is carried out again, which finds nothing; the same user while that is under way is the same operation.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -13026,32 +13138,17 @@ func (c *ClientWithResponses) EraseUserWithResponse(ctx context.Context, tenant 
 	return ParseEraseUserResponse(rsp)
 }
 
-// ExportTenantWithBodyWithResponse Export everything about a tenant
-//
-// The tenant and its settings, members, agents, events with their costs, sums and audit log (GDPR article 20). It is streamed
-// and takes as long as there is data. It takes no Idempotency-Key: nothing is changed.
-//
-// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
-//
-// Corresponds with POST /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
-func (c *ClientWithResponses) ExportTenantWithBodyWithResponse(ctx context.Context, tenant TenantPath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ExportTenantResponse, error) {
-	rsp, err := c.ExportTenantWithBody(ctx, tenant, contentType, body, reqEditors...)
-	if err != nil {
-		return nil, err
-	}
-	return ParseExportTenantResponse(rsp)
-}
-
 // ExportTenantWithResponse Export everything about a tenant
 //
-// The tenant and its settings, members, agents, events with their costs, sums and audit log (GDPR article 20). It is streamed
-// and takes as long as there is data. It takes no Idempotency-Key: nothing is changed.
+// The tenant and its settings, members, invitations, keys without their secrets, audit log, agents, costs, and events with
+// their costs (GDPR article 20). It is streamed and takes as long as there is data; who does not read on for a minute
+// is cut off. The manifest comes last: an export without one is not whole.
 //
-// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+// Returns a wrapper object for the known response body format(s).
 //
-// Corresponds with POST /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
-func (c *ClientWithResponses) ExportTenantWithResponse(ctx context.Context, tenant TenantPath, body ExportTenantJSONRequestBody, reqEditors ...RequestEditorFn) (*ExportTenantResponse, error) {
-	rsp, err := c.ExportTenant(ctx, tenant, body, reqEditors...)
+// Corresponds with GET /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
+func (c *ClientWithResponses) ExportTenantWithResponse(ctx context.Context, tenant TenantPath, params *ExportTenantParams, reqEditors ...RequestEditorFn) (*ExportTenantResponse, error) {
+	rsp, err := c.ExportTenant(ctx, tenant, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -13324,11 +13421,13 @@ func (c *ClientWithResponses) SetTenantPlanWithResponse(ctx context.Context, ten
 	return ParseSetTenantPlanResponse(rsp)
 }
 
-// ProvisionTenantWithBodyWithResponse Fill a tenant from a template
+// ProvisionTenantWithBodyWithResponse Start a tenant from a template
 //
-// Records how many agents the template has, unless a runtime has reported agents, and adds 50 sample
-// conversations if asked. They are messages without tokens and money, so nothing can bill them. The rest of the
-// template is configuration for the runtime and the dashboard. Asked again it adds nothing twice.
+// Records how many agents the template has, unless a runtime has reported agents, and adds sample
+// conversations if asked: messages without tokens, units or money, which nothing can bill. The
+// template itself is configuration, and the answer has it whole: the runtime and the dashboard carry
+// it out. Asked again it adds nothing twice. A template with more agents than the quota allows is
+// 409 `quota_exceeded`, and a tenant that is suspended or deleted 409 `tenant_not_served`.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -13341,11 +13440,13 @@ func (c *ClientWithResponses) ProvisionTenantWithBodyWithResponse(ctx context.Co
 	return ParseProvisionTenantResponse(rsp)
 }
 
-// ProvisionTenantWithResponse Fill a tenant from a template
+// ProvisionTenantWithResponse Start a tenant from a template
 //
-// Records how many agents the template has, unless a runtime has reported agents, and adds 50 sample
-// conversations if asked. They are messages without tokens and money, so nothing can bill them. The rest of the
-// template is configuration for the runtime and the dashboard. Asked again it adds nothing twice.
+// Records how many agents the template has, unless a runtime has reported agents, and adds sample
+// conversations if asked: messages without tokens, units or money, which nothing can bill. The
+// template itself is configuration, and the answer has it whole: the runtime and the dashboard carry
+// it out. Asked again it adds nothing twice. A template with more agents than the quota allows is
+// 409 `quota_exceeded`, and a tenant that is suspended or deleted 409 `tenant_not_served`.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -13386,9 +13487,11 @@ func (c *ClientWithResponses) ResumeTenantWithResponse(ctx context.Context, tena
 	return ParseResumeTenantResponse(rsp)
 }
 
-// RemoveSampleDataWithResponse Take a tenant's sample conversations back
+// RemoveSampleDataWithResponse Take sample data back
 //
-// Each by a void, of all templates. What was taken back before stays so.
+// Every sample conversation of the tenant, of all templates, each message by a void. What was taken
+// back before stays so; a tenant that is suspended or deleted is 409 `tenant_not_served`. Asked for
+// again, sample data comes back as the next generation.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -13432,6 +13535,9 @@ func (c *ClientWithResponses) SuspendTenantWithResponse(ctx context.Context, ten
 }
 
 // GetUsageLevelsWithResponse Compare a tenant's levels with its quotas
+//
+// Agents, storage and concurrent sessions are what a runtime reported last, 0 before the first time;
+// tokens are those of the running UTC month, calls those of the present minute.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -14654,7 +14760,7 @@ func ParseExportTenantResponse(rsp *http.Response) (*ExportTenantResponse, error
 		response.ApplicationProblemJSONDefault = &dest
 
 	case rsp.StatusCode == 200:
-		// Content-type (application/x-ndjson) unsupported
+		// Content-type (application/zip) unsupported
 
 	}
 
@@ -15174,7 +15280,7 @@ func ParseRemoveSampleDataResponse(rsp *http.Response) (*RemoveSampleDataRespons
 
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest RemovedSample
+		var dest SampleRemoval
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
