@@ -5,6 +5,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"io/fs"
 	"regexp"
 	"slices"
 	"time"
@@ -16,6 +17,10 @@ import (
 
 //go:embed sql/*.sql
 var statements embed.FS
+
+// Statements returns the SQL of this package, in sql/*.sql, for whoever has to know
+// what it reads.
+func Statements() fs.FS { return statements }
 
 // statement returns the text of an embedded statement; its absence is a broken build.
 func statement(name string) string {
@@ -250,7 +255,7 @@ func (e *Eraser) inTables(ctx context.Context, st *state) (left uint64, err erro
 // keysLeft counts the identities that are stored of those that a plan names.
 func (e *Eraser) keysLeft(ctx context.Context, st *state) (left uint64, err error) {
 	err = e.query(ctx, "keys_left", func(rows *warehouse.Rows) error { return rows.Scan(&left) },
-		warehouse.Param{Name: "erasure", Value: st.plan()})
+		warehouse.Param{Name: "tenant", Value: st.Tenant}, warehouse.Param{Name: "erasure", Value: st.plan()})
 	return left, err
 }
 

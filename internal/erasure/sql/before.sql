@@ -5,6 +5,6 @@ SELECT
 FROM erased AS e FINAL
 WHERE shard = {shard:UInt32}
     AND tenant = {tenant:String}
-    AND erasure IN (SELECT erasure FROM erasures FINAL)
+    AND erasure IN (SELECT erasure FROM erasures FINAL WHERE tenant = {tenant:String})
 GROUP BY from_seq
 ORDER BY from_seq

@@ -1,4 +1,5 @@
 -- Whether the warehouse knows of an erasure.
 SELECT count() > 0 AS is_known
 FROM erasures
-WHERE erasure = {erasure:String}
+WHERE tenant = {tenant:String}
+    AND erasure = {erasure:String}
