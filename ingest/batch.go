@@ -55,7 +55,7 @@ func (w *Writer) decode(ctx context.Context, reader LogReader, after, until uint
 	for {
 		for len(records) > 0 {
 			var b batch
-			if b, records, err = w.collect(records, after, expect); err != nil {
+			if b, records, err = w.collect(ctx, records, after, expect); err != nil {
 				return err
 			}
 			after, expect = b.to, len(b.steps)
@@ -89,6 +89,13 @@ func (w *Writer) collectTo(ctx context.Context, reader LogReader, after, until u
 			return b, nil, ctx.Err()
 		}
 		for i := range records {
+			if err := b.pass(ctx, records[i].Seq, w.cfg.Gone); err != nil {
+				return b, nil, err
+			}
+			if b.to >= until { // it ends among positions that were erased
+				b.to = until
+				return b, records[i:], nil
+			}
 			if err := b.take(&records[i], w.cfg.Key); err != nil {
 				return b, nil, err
 			}
@@ -100,17 +107,40 @@ func (w *Writer) collectTo(ctx context.Context, reader LogReader, after, until u
 }
 
 // collect decodes records until the batch is full and returns the rest.
-func (w *Writer) collect(records []Record, after uint64, expect int) (batch, []Record, error) {
+func (w *Writer) collect(ctx context.Context, records []Record, after uint64, expect int) (batch, []Record, error) {
 	b := batch{from: after + 1, to: after, steps: make([]step, 0, expect)}
 	for i := range records {
 		if len(b.steps) >= w.cfg.BatchRowsMax {
 			return b, records[i:], nil
+		}
+		if err := b.pass(ctx, records[i].Seq, w.cfg.Gone); err != nil {
+			return b, nil, err
 		}
 		if err := b.take(&records[i], w.cfg.Key); err != nil {
 			return b, nil, err
 		}
 	}
 	return b, nil, nil
+}
+
+// Gone reports whether the records at the positions from and to, and all between them,
+// were erased for ever: then it is no fault that the log has none of them.
+type Gone func(ctx context.Context, from, to uint64) (bool, error)
+
+// pass moves the batch over erased positions, to the one before the next record. What
+// is missing for another reason, take finds.
+func (b *batch) pass(ctx context.Context, next uint64, gone Gone) error {
+	if next <= b.to+1 || gone == nil {
+		return nil
+	}
+	erased, err := gone(ctx, b.to+1, next-1)
+	if err != nil {
+		return fmt.Errorf("look up what was erased at %d to %d: %w", b.to+1, next-1, err)
+	}
+	if erased {
+		b.to = next - 1
+	}
+	return nil
 }
 
 // take adds the record that follows the batch's last one. key is what envelopes

@@ -33,6 +33,21 @@ type ReplayerConfig struct {
 	Shard uint32
 	// Key is what envelopes are signed with.
 	Key []byte
+	// Gone knows what was erased from the log. Nil: nothing was.
+	Gone Gone
+	// Erased returns what was erased of the range that begins at from, per tenant.
+	// Nil: nothing was.
+	Erased func(ctx context.Context, shard uint32, from uint64) ([]Erased, error)
+}
+
+// Erased is what was taken for ever out of a committed range, of one tenant.
+type Erased struct {
+	Tenant string
+	// Whole: all that is the tenant's. Otherwise messages that carried events of one
+	// of its users, whose rows stay.
+	Whole bool
+	// Sums has what the ledger still counts of it. Only the numbers are set.
+	Sums LedgerRow
 }
 
 // Replayer judges committed ranges again. A verdict is a function of the log, so
@@ -93,7 +108,11 @@ func (r *Replayer) judge(ctx context.Context, from uint64) (*verdictRange, error
 	if err != nil {
 		return nil, fmt.Errorf("read ledger at %d: %w", from, err)
 	}
-	b, err := r.read(ctx, &want)
+	erased, err := r.erased(ctx, &want)
+	if err != nil {
+		return nil, err
+	}
+	b, err := r.read(ctx, &want, erased)
 	if err != nil {
 		return nil, err
 	}
@@ -116,8 +135,47 @@ func (r *Replayer) judge(ctx context.Context, from uint64) (*verdictRange, error
 	return out, nil
 }
 
-// read decodes the records of a range.
-func (r *Replayer) read(ctx context.Context, want *LedgerRow) (*batch, error) {
+// erased returns the tenants that were erased, and takes what the range had of theirs
+// out of what it must add up to: nobody's verdicts depend on another tenant's events.
+// A range that lost messages whose rows stay cannot be judged again.
+func (r *Replayer) erased(ctx context.Context, want *LedgerRow) (map[string]bool, error) {
+	if r.cfg.Erased == nil {
+		return nil, nil
+	}
+	parts, err := r.cfg.Erased(ctx, r.cfg.Shard, want.From)
+	if err != nil {
+		return nil, fmt.Errorf("look up what was erased of the range from %d: %w", want.From, err)
+	}
+	tenants := map[string]bool{}
+	for i := range parts {
+		if !parts[i].Whole {
+			return nil, fmt.Errorf("range %d to %d: %w: events of a user of tenant %s were erased from it",
+				want.From, want.To, ErrNotOnLog, parts[i].Tenant)
+		}
+		tenants[parts[i].Tenant] = true
+		want.subtract(&parts[i].Sums)
+	}
+	return tenants, nil
+}
+
+// subtract takes the sums of a part of the range away.
+func (row *LedgerRow) subtract(part *LedgerRow) {
+	row.Messages -= part.Messages
+	row.Events -= part.Events
+	row.Accepted -= part.Accepted
+	row.Duplicates -= part.Duplicates
+	row.Conflicts -= part.Conflicts
+	row.Quarantined -= part.Quarantined
+	row.Calls -= part.Calls
+	row.Unpriced -= part.Unpriced
+	row.Late -= part.Late
+	row.Tokens -= part.Tokens
+	row.Cost = row.Cost.Sub(part.Cost)
+	row.RowHash -= part.RowHash
+}
+
+// read decodes the records of a range, but those of tenants that were erased.
+func (r *Replayer) read(ctx context.Context, want *LedgerRow, erased map[string]bool) (*batch, error) {
 	const recordsMax, patience = 4096, 5 * time.Second
 	last, epoch, err := r.log.End(ctx)
 	if err != nil {
@@ -134,6 +192,10 @@ func (r *Replayer) read(ctx context.Context, want *LedgerRow) (*batch, error) {
 	defer reader.Close()
 	b := &batch{from: want.From, to: want.From - 1}
 	for b.to < want.To {
+		// Nothing may ever come after positions that were erased.
+		if err := b.pass(ctx, want.To+1, r.cfg.Gone); err != nil || b.to == want.To {
+			return b, err
+		}
 		records, err := reader.Next(ctx, recordsMax, patience)
 		if err != nil {
 			return nil, r.gone(want, err)
@@ -142,8 +204,15 @@ func (r *Replayer) read(ctx context.Context, want *LedgerRow) (*batch, error) {
 			return nil, fmt.Errorf("read log after %d: nothing came within %s: %w", b.to, patience, schemas.ErrUnavailable)
 		}
 		for i := range records {
+			if err := b.pass(ctx, min(records[i].Seq, want.To+1), r.cfg.Gone); err != nil {
+				return nil, err
+			}
 			if b.to == want.To {
 				break
+			}
+			if _, tenant := schemas.ParseUsageSubject(records[i].Subject); erased[tenant] && records[i].Seq == b.to+1 {
+				b.to++ // it goes at any moment
+				continue
 			}
 			if err := b.take(&records[i], r.cfg.Key); err != nil {
 				return nil, r.gone(want, err)

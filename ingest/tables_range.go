@@ -30,3 +30,25 @@ func (t *Tables) Range(ctx context.Context, shard uint32, from uint64) (row Ledg
 	row.Shard = shard
 	return row, revisionBefore, err
 }
+
+// Erased returns what was erased of the range that begins at from, per tenant, for a
+// Replayer.
+func (t *Tables) Erased(ctx context.Context, shard uint32, from uint64) ([]Erased, error) {
+	rows, err := t.db.Query(ctx, statement("erased"),
+		warehouse.Param{Name: "shard", Value: shard}, warehouse.Param{Name: "from", Value: from})
+	if err != nil {
+		return nil, err
+	}
+	var parts []Erased
+	err = each(rows, func() error {
+		var e Erased
+		var whole uint8
+		s := &e.Sums
+		err := rows.Scan(&e.Tenant, &whole, &s.Messages, &s.Events, &s.Accepted, &s.Duplicates, &s.Conflicts, &s.Quarantined,
+			&s.Calls, &s.Unpriced, &s.Late, &s.Tokens, &s.Cost, &s.RowHash)
+		e.Whole = whole == 1
+		parts = append(parts, e)
+		return err
+	})
+	return parts, err
+}

@@ -118,6 +118,9 @@ type WriterConfig struct {
 	Acquire func(ctx context.Context) (Lease, error)
 	// Claims keeps the shard's claims.
 	Claims Claims
+	// Gone knows what was erased, for a warehouse that is made anew from a log that
+	// has lost it. Nil: nothing was.
+	Gone Gone
 	// OnCommit is called after every commit, in order, with the rows it added and
 	// the sequence up to which it counts. It must not keep the slice.
 	OnCommit func(rows []schemas.Accepted, to uint64)

@@ -44,7 +44,7 @@ func BenchmarkWriter(b *testing.B) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	for b.Loop() {
-		batch, _, err := w.collect(log.records, 0, messages*perMessage)
+		batch, _, err := w.collect(b.Context(), log.records, 0, messages*perMessage)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -79,7 +79,7 @@ func TestLateCommitIsTheSameRow(t *testing.T) {
 		if err := first.resume(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		b, _, err := first.collect(log.records[:5], 0, 0)
+		b, _, err := first.collect(t.Context(), log.records[:5], 0, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -101,7 +101,7 @@ func TestLateCommitIsTheSameRow(t *testing.T) {
 		if diff := ledgerRow(&b, out, book.Number()).differences(&store.ledger[0]); diff != "" {
 			t.Errorf("the late row is another one: %s", diff)
 		}
-		next, _, err := first.collect(log.records[b.to:b.to+3], b.to, 0)
+		next, _, err := first.collect(t.Context(), log.records[b.to:b.to+3], b.to, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

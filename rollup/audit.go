@@ -171,7 +171,17 @@ func (a *Auditor) Audit(ctx context.Context) error {
 }
 
 // look makes the checks of the ranges after a position.
-func (a *Auditor) look(ctx context.Context, before uint64) (*verification, []Check, error) {
+func (a *Auditor) look(ctx context.Context, before uint64) (run *verification, checks []Check, err error) {
+	v := a.repairer.verifier
+	run = &verification{cfg: v.cfg, db: v.db}
+	_, err = settled(ctx, run, func() (Report, error) {
+		run, checks, err = a.lookOnce(ctx, before)
+		return run.report, err
+	})
+	return run, checks, err
+}
+
+func (a *Auditor) lookOnce(ctx context.Context, before uint64) (*verification, []Check, error) {
 	v := a.repairer.verifier
 	run := &verification{cfg: v.cfg, db: v.db, progress: func(string, uint64, uint64) {}}
 	// Windows do not matter here, so neither does their position.

@@ -227,12 +227,21 @@ func (v *Verifier) Verify(ctx context.Context, opts VerifyOptions, progress Prog
 		opts.To = math.MaxUint64
 	}
 	orDefault(&opts.ReplayMax, 8)
+	run := &verification{cfg: v.cfg, db: v.db, progress: progress, whole: whole}
+	return settled(ctx, run, func() (Report, error) {
+		*run = verification{cfg: v.cfg, db: v.db, progress: progress, whole: whole}
+		return run.all(ctx, opts)
+	})
+}
+
+// all makes all checks once.
+func (run *verification) all(ctx context.Context, opts VerifyOptions) (Report, error) {
+	v, whole := run, run.whole
 	// The rollups' position is read first: then the ledger covers it.
 	at, err := readPosition(ctx, v.db, JobName)
 	if err != nil {
 		return Report{}, err
 	}
-	run := &verification{cfg: v.cfg, db: v.db, progress: progress, whole: whole}
 	run.report.Shard, run.report.RollupPosition = v.cfg.Shard, at.Position
 
 	steps := []func(context.Context) (Check, error){

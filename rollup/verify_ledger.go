@@ -116,9 +116,15 @@ func (v *verification) checkLog(ctx context.Context) (Check, error) {
 }
 
 func (v *verification) compareLog(ctx context.Context, check *Check, ranges []ledgerSpan, last uint64) (messages, events uint64, err error) {
+	gone, err := v.erasedFromLog(ctx, ranges[0].from, ranges[len(ranges)-1].to)
+	if err != nil {
+		return 0, 0, err
+	}
 	var inRange ledgerSpan
-	done := 0
+	done, erased := 0, gone[ranges[0].from]
 	closeRange := func() {
+		inRange.messages += erased.messages
+		inRange.events += erased.events
 		r := ranges[done]
 		if r.to <= last && (inRange.messages != r.messages || inRange.events != r.events) {
 			side := "ledger"
@@ -129,14 +135,19 @@ func (v *verification) compareLog(ctx context.Context, check *Check, ranges []le
 				"the log has %d messages with %d events, the ledger %d with %d",
 				inRange.messages, inRange.events, r.messages, r.events)}, v.cfg.FindingsMax)
 		}
-		inRange = ledgerSpan{}
-		done++
+		inRange, erased = ledgerSpan{}, erasedSpan{}
+		if done++; done < len(ranges) {
+			erased = gone[ranges[done].from]
+		}
 		v.progress(check.Name, uint64(done), uint64(len(ranges)))
 	}
 	from, to := ranges[0].from, min(ranges[len(ranges)-1].to, last)
 	err = v.cfg.Log.Counts(ctx, from, to, func(seq uint64, n int) error {
 		for done < len(ranges) && ranges[done].to < seq {
 			closeRange()
+		}
+		if erased.holds(seq) {
+			return nil
 		}
 		if done < len(ranges) && seq >= ranges[done].from {
 			inRange.messages++

@@ -177,7 +177,7 @@ func (v *verification) narrow(ctx context.Context, check *Check, c *comparison, 
 	return nil
 }
 
-// rawSums returns what the ledger and usage_raw say.
+// rawSums returns what the ledger says, and usage_raw with what was erased from it.
 func (v *verification) rawSums(ctx context.Context, bounds []uint64, from, upto uint64) (ledger, raw []sums, err error) {
 	scan := func(rows *warehouse.Rows, part *uint32, s *sums) error {
 		return rows.Scan(part, &s.rows, &s.calls, &s.tokens, &s.cost, &s.hash)
@@ -185,8 +185,14 @@ func (v *verification) rawSums(ctx context.Context, bounds []uint64, from, upto 
 	if ledger, err = v.account(ctx, v.query, "verify_ledger_sums", scan, bounds, from, upto); err != nil {
 		return nil, nil, err
 	}
-	raw, err = v.account(ctx, v.everywhere, "verify_raw_sums", scan, bounds, from, upto)
-	return ledger, raw, err
+	if raw, err = v.account(ctx, v.everywhere, "verify_raw_sums", scan, bounds, from, upto); err != nil {
+		return nil, nil, err
+	}
+	erased, err := v.account(ctx, v.query, "verify_erased_sums", scan, bounds, from, upto)
+	if err != nil {
+		return nil, nil, err
+	}
+	return ledger, plus(raw, erased), nil
 }
 
 // keySums returns how many identities usage_raw needs and how many are taken.
@@ -199,14 +205,21 @@ func (v *verification) keySums(ctx context.Context, bounds []uint64, from, upto 
 	return needed, taken, err
 }
 
-// rejectSums returns what the ledger says of rejects and what is kept of them.
+// rejectSums returns what the ledger says of rejects, and what is kept of them with what
+// was erased.
 func (v *verification) rejectSums(ctx context.Context, bounds []uint64, from, upto uint64) (ledger, kept []sums, err error) {
 	scan := func(rows *warehouse.Rows, part *uint32, s *sums) error { return rows.Scan(part, &s.rows, &s.calls) }
 	if ledger, err = v.account(ctx, v.query, "verify_ledger_rejects", scan, bounds, from, upto); err != nil {
 		return nil, nil, err
 	}
-	kept, err = v.account(ctx, v.query, "verify_rejects", scan, bounds, from, upto)
-	return ledger, kept, err
+	if kept, err = v.account(ctx, v.query, "verify_rejects", scan, bounds, from, upto); err != nil {
+		return nil, nil, err
+	}
+	erased, err := v.account(ctx, v.query, "verify_erased_rejects", scan, bounds, from, upto)
+	if err != nil {
+		return nil, nil, err
+	}
+	return ledger, plus(kept, erased), nil
 }
 
 // asker is query or everywhere.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/agentik-os/panda/ingest"
+	"github.com/agentik-os/panda/internal/erasure"
 	"github.com/agentik-os/panda/internal/eventlog"
 	"github.com/agentik-os/panda/schemas"
 )
@@ -20,6 +21,8 @@ type usageLog struct {
 	log *eventlog.Log
 	// appended is told the position of every append, for the lag.
 	appended func(seq uint64)
+	// erased knows where messages were erased for ever.
+	erased *erasure.Places
 }
 
 // recordBytesMax bounds what one read hands over: as many bytes as a batch of
@@ -41,6 +44,16 @@ func (l usageLog) End(ctx context.Context) (last, epoch uint64, err error) {
 
 func (l usageLog) Read(ctx context.Context, from uint64) (ingest.LogReader, error) {
 	reader, err := l.log.Read(ctx, eventlog.ReadConfig{Stream: schemas.StreamUsage, From: from})
+	if errors.Is(err, eventlog.ErrTruncated) && l.erased != nil {
+		// The oldest records may have been erased and not trimmed: then the next one is
+		// the one to begin with.
+		state, stateErr := l.log.State(ctx, schemas.StreamUsage)
+		if stateErr == nil && from < state.First {
+			if gone, coverErr := l.erased.Cover(ctx, from, state.First-1); coverErr == nil && gone {
+				reader, err = l.log.Read(ctx, eventlog.ReadConfig{Stream: schemas.StreamUsage, From: state.First})
+			}
+		}
+	}
 	if errors.Is(err, eventlog.ErrTruncated) {
 		return nil, errors.Join(ingest.ErrLogGap, err)
 	}
@@ -98,6 +111,13 @@ func (l countedLog) Counts(ctx context.Context, from, to uint64, each func(seq u
 		records, err := reader.Next(ctx, recordsMax, time.Second)
 		if err != nil {
 			return err
+		}
+		if len(records) == 0 {
+			// The last ones may have been erased, and then nothing comes.
+			newest, err := l.log.LastOf(ctx, schemas.StreamUsage, schemas.SubjectsDirect, schemas.SubjectsEnvelope, schemas.SubjectsPrices)
+			if err != nil || newest < next {
+				return err
+			}
 		}
 		for i := range records {
 			if records[i].Seq > to {

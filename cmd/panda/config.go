@@ -109,6 +109,8 @@ type Config struct {
 	LogFormat string
 	// Environment, for what is not a setting of its own.
 	getenv func(string) string
+	// program is what the engine is run with; "" is the one that runs. A test is another.
+	program string
 }
 
 // The values of Signup and Isolation that have no type of their own.

@@ -75,7 +75,12 @@ func (e engineError) Error() string { return e.err.Error() }
 func (e engineError) Unwrap() error { return e.err }
 
 // engineCommand is how the pipeline starts its engine: this program again.
-func (c *Config) engineCommand(self string) []string { return []string{self, "engine"} }
+func (c *Config) engineCommand(self string) []string {
+	if c.program != "" {
+		self = c.program
+	}
+	return []string{self, "engine"}
+}
 
 // connect returns a client of the server at --url, else of the one that runs on
 // the data directory, else of one that is started for the command's duration.

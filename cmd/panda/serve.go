@@ -18,7 +18,9 @@ import (
 	"github.com/agentik-os/panda/ingest"
 	"github.com/agentik-os/panda/internal/auth"
 	"github.com/agentik-os/panda/internal/auth/oidc"
+	"github.com/agentik-os/panda/internal/erasure"
 	"github.com/agentik-os/panda/internal/eventlog"
+	"github.com/agentik-os/panda/internal/export"
 	"github.com/agentik-os/panda/internal/httpapi"
 	"github.com/agentik-os/panda/internal/invariant"
 	"github.com/agentik-os/panda/internal/placement"
@@ -66,17 +68,22 @@ type pipeline struct {
 	adminKey auth.Secret
 	lag      *lagMonitor
 
-	db     *warehouse.DB
-	places *placement.Map
-	store  *ingest.Tables
-	live   *aggregate.Live
-	reader *aggregate.Reader
-	worker *rollup.Worker
-	jobs   *rollup.Jobs
+	db *warehouse.DB
+	// placement says in which database a tenant's rows lie.
+	placement *placement.Map
+	store     *ingest.Tables
+	live      *aggregate.Live
+	reader    *aggregate.Reader
+	worker    *rollup.Worker
+	jobs      *rollup.Jobs
 
 	verifier *rollup.Verifier
 	repairer *rollup.Repairer
 	auditor  *rollup.Auditor
+	eraser   *erasure.Eraser
+	exporter *export.Exporter
+	// places knows where messages were erased from the log.
+	places *erasure.Places
 	// These outlive a warehouse that had to be opened, or counting begun, again.
 	auditMetrics  *rollup.AuditMetrics
 	writerMetrics *ingest.WriterMetrics
@@ -182,6 +189,7 @@ func (p *pipeline) openLog(ctx context.Context) (err error) {
 		return err
 	}
 	p.lag = newLagMonitor(p.cfg.LagMax)
+	p.places = erasure.NewPlaces(p.log)
 	p.registry = tenancy.New(tenancy.Config{DatabaseOf: p.cfg.newDatabases(), Logger: p.logger.With().Str("part", "tenancy").Logger()}, p.log)
 	authentication := auth.Config{Registry: p.registry, Members: p.registry, PlatformAdmins: p.admins(), Logger: p.logger}
 	if p.signIns, err = p.tokens(); err != nil {

@@ -2,15 +2,12 @@ package eventlog
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash"
 	"path/filepath"
 	"slices"
-
-	"github.com/minio/highwayhash"
 
 	"github.com/agentik-os/panda/schemas"
 )
@@ -39,8 +36,7 @@ func undamaged(path string, block []byte) error {
 	if !slices.Contains([]string{schemas.StreamUsage, schemas.StreamControl, schemas.StreamDecisions}, stream) {
 		return nil // values that are written again
 	}
-	key := sha256.Sum256(fmt.Appendf(nil, "%s-%d", stream, blockNumber(path)))
-	h, err := highwayhash.New64(key[:])
+	h, err := recordHasher(stream, path)
 	if err != nil {
 		return err
 	}

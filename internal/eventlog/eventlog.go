@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -26,6 +27,9 @@ type Log struct {
 	// slots bounds AppendAsync: one is taken per message in flight and given back
 	// by landed.
 	slots chan struct{}
+
+	scrubMu   sync.Mutex                // held by whoever erases from files
+	scrubbing atomic.Pointer[scrubbing] // what the next start of the server does first; nil for nothing
 
 	handlesMu sync.Mutex
 	handles   map[string]jetstream.Stream // by stream name

@@ -49,7 +49,10 @@ func (l *Log) mend(ctx context.Context) {
 			}
 			l.outage.begin(fmt.Errorf("%w: the server has stopped its store", errStore))
 		}
-		l.log.Error().Err(l.outage.reason()).Msg("the log's store failed; its server is started again")
+		erasing := errors.Is(l.outage.reason(), errErasing)
+		if !erasing {
+			l.log.Error().Err(l.outage.reason()).Msg("the log's store failed; its server is started again")
+		}
 		for {
 			if wait(ctx, pause) != nil {
 				return
@@ -63,6 +66,9 @@ func (l *Log) mend(ctx context.Context) {
 				return
 			}
 			l.log.Error().Err(err).Dur("again_in", pause).Msg("the log's server could not be started again")
+		}
+		if erasing {
+			continue
 		}
 		failpoint.Reached(failpoint.LogReopened)
 		l.log.Warn().Msg("the log's server runs again")
@@ -84,6 +90,12 @@ func (l *Log) restart(ctx context.Context) error {
 		return fmt.Errorf("the disk of %s has %d bytes left, %d are needed", l.cfg.DataDir, free, mendBytesMin)
 	}
 	l.broker.shutdown()
+	job := l.scrubbing.Load()
+	if job != nil {
+		if err := job.run(l.cfg.DataDir); err != nil {
+			return err
+		}
+	}
 	if err := settle(l.cfg.DataDir); err != nil {
 		return err
 	}
@@ -104,6 +116,9 @@ func (l *Log) restart(ctx context.Context) error {
 	if err != nil {
 		l.outage.begin(fmt.Errorf("%w: %w", errStore, err))
 		return err
+	}
+	if job != nil && l.scrubbing.CompareAndSwap(job, nil) {
+		close(job.done)
 	}
 	return l.outage.reason()
 }

@@ -38,6 +38,14 @@ const (
 	MoveVerified Point = "move_verified"
 	MovePlaced   Point = "move_placed"
 	MoveCleaned  Point = "move_cleaned"
+
+	ErasureRecorded  Point = "erasure_recorded"
+	ErasureMarked    Point = "erasure_marked"
+	ErasureTable     Point = "erasure_table"
+	ErasureForgotten Point = "erasure_forgotten"
+	ErasureLog       Point = "erasure_log"
+	ErasureDone      Point = "erasure_done"
+	ErasureCertified Point = "erasure_certified"
 )
 
 // The rare paths.
@@ -74,6 +82,9 @@ type Process string
 const (
 	InPanda  Process = "panda"
 	InClient Process = "client"
+	// InErasure: the server, when somebody is erased, which nobody is while everything
+	// else is broken.
+	InErasure Process = "erasure"
 	// InCheck: the harness sees it in the tables at the end of a round.
 	InCheck Process = "check"
 )
@@ -137,6 +148,13 @@ func crashPoints() []Info {
 		{MovePlaced, "K23", "the change is on the log and counting is paused", "the new place is in force; the old rows are taken away", InPanda},
 		{MoveCleaned, "K23", "old rows are gone and the move is not noted as done", "there is nothing left to take away", InPanda},
 		{JobBeforeRecord, "K14", "a job is done and its run not recorded", "it runs again; a job is idempotent", InPanda},
+		{ErasureRecorded, "K15", "what will be erased is in the table, and nobody looks at it", "nothing is erased; it is planned anew", InErasure},
+		{ErasureMarked, "K15", "an erasure counts, and all of it is still stored", "everything agrees without it; the next call completes it", InErasure},
+		{ErasureTable, "K15", "a table is erased, others are not", "everything agrees; nothing is restored; the next call completes it", InErasure},
+		{ErasureForgotten, "K15", "tables and their files are erased, the log is not", "no replay brings it back; the next call completes it", InErasure},
+		{ErasureLog, "K15", "tables and log are erased, the live totals know it", "everything agrees; the next call completes it", InErasure},
+		{ErasureDone, "K15", "all is erased, and there is no certificate", "the next call makes it", InErasure},
+		{ErasureCertified, "K15", "the certificate is on the log, and so are the registry's records", "the next call erases them", InErasure},
 	}
 }
 

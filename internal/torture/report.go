@@ -28,7 +28,7 @@ func split(f *Figures, hits map[string]int64) {
 // pointsAll counts the points there are of a kind.
 func pointsAll(crash bool) (n int) {
 	for _, i := range failpoint.Points() {
-		if i.Crash() == crash {
+		if i.Crash() == crash && i.In != failpoint.InErasure {
 			n++
 		}
 	}
@@ -137,7 +137,7 @@ func (r *Report) points(crash bool) table {
 	f := r.tally.Total()
 	for _, i := range failpoint.Points() {
 		switch {
-		case i.Crash() != crash:
+		case i.Crash() != crash, i.In == failpoint.InErasure:
 		case crash:
 			t.add(string(i.Point)+" ("+i.K+")", string(i.In), i.Means, i.Must, digits(f.Points[string(i.Point)]))
 		default:

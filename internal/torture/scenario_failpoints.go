@@ -210,7 +210,7 @@ func (r *Round) allHit() error {
 	}
 	var missed []string
 	for _, i := range failpoint.Points() {
-		if i.Crash() && hits[string(i.Point)] == 0 {
+		if i.Crash() && i.In != failpoint.InErasure && hits[string(i.Point)] == 0 {
 			missed = append(missed, string(i.Point))
 		}
 	}

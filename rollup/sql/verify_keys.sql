@@ -8,5 +8,11 @@ SELECT
 FROM usage_keys FINAL
 WHERE seq >= {from:UInt64}
     AND seq <= {upto:UInt64}
+    AND seq NOT IN
+    (
+        SELECT arrayJoin(keys)
+        FROM erased
+        WHERE erasure IN (SELECT erasure FROM erasures FINAL WHERE whole = 1 AND state = 1)
+    )
 GROUP BY part
 ORDER BY part

@@ -1,6 +1,7 @@
 -- What is in usage_raw, per part as in the statement for the ledger. The hash is
 -- the one the writer puts into the ledger: over tenant, source, id, place, cost
--- in pico-USD and all tokens.
+-- in pico-USD and all tokens. Rows of a tenant that is being erased are left out: the
+-- statement for what was erased has their sums.
 SELECT
     toUInt32(arrayCount(b -> b <= seq, {bounds:Array(UInt64)})) AS part,
     count() AS accepted_sum,
@@ -22,6 +23,8 @@ FROM
     WHERE seq >= {from:UInt64}
         AND seq <= {upto:UInt64}
         AND (empty({elsewhere:Array(String)}) OR tenant NOT IN (SELECT arrayJoin({elsewhere:Array(String)})))
+        AND NOT (tenant IN (SELECT tenant FROM erasures FINAL WHERE whole = 1 AND state = 1)
+            AND seq <= (SELECT max(position) FROM erasures FINAL WHERE whole = 1 AND state = 1))
 )
 GROUP BY part
 ORDER BY part

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/agentik-os/panda/ingest"
+	"github.com/agentik-os/panda/internal/erasure"
+	"github.com/agentik-os/panda/internal/eventlog"
+	"github.com/agentik-os/panda/internal/export"
+	"github.com/agentik-os/panda/internal/placement"
+	"github.com/agentik-os/panda/internal/tenancy"
+	"github.com/agentik-os/panda/schemas"
+)
+
+// newEraser returns who erases tenants and users for ever.
+func (p *pipeline) newEraser() *erasure.Eraser {
+	return erasure.New(p.erasureConfig(), p.log, p.db, p.places)
+}
+
+func (p *pipeline) erasureConfig() erasure.Config {
+	record := func(r *eventlog.Record) *ingest.Record { return (*ingest.Record)(r) }
+	return erasure.Config{
+		Shard:    shard,
+		Registry: erasureRegistry{p.registry, p.log},
+		Events:   func(r *eventlog.Record) int { return ingest.EventsIn(record(r), p.signing) },
+		Carries:  func(r *eventlog.Record, user string) bool { return ingest.CarriesUser(record(r), p.signing, user) },
+		Names:    ingest.NamesUser,
+		Hold:     jobLease{p.log}.Hold, Placement: p.placement,
+		Halted:  p.monitor.Halted,
+		Rebuild: p.live.Rebuild,
+		Logger:  p.logger.With().Str("part", "erasure").Logger(),
+	}
+}
+
+// eraseDue erases the tenants whose time after their deletion is over, completes what
+// was interrupted, and erases again what a backup brought back.
+func (p *pipeline) eraseDue(ctx context.Context) (string, error) {
+	again, err := p.eraser.Sweep(ctx)
+	if err != nil {
+		return "", err
+	}
+	due := p.registry.EraseDue(time.Now())
+	for i := range due {
+		if _, err := p.eraser.EraseTenant(ctx, due[i].ID, "system:erase", nil); err != nil {
+			return "", err
+		}
+	}
+	return fmt.Sprintf("%d tenants erased, %d erasures carried out again", len(due), again), nil
+}
+
+// erasureRegistry is the registry as an Eraser sees it.
+type erasureRegistry struct {
+	registry *tenancy.Registry
+	log      *eventlog.Log
+}
+
+func (r erasureRegistry) Closed(tenant string) error {
+	t, ok := r.registry.ByID(tenant)
+	switch {
+	case !ok:
+		return tenancy.ErrNotFound
+	case t.Status != tenancy.StatusDeleted:
+		return fmt.Errorf("tenant %s is %s, and only a deleted one can be erased; delete it first: %w", tenant, t.Status, schemas.ErrConflict)
+	}
+	return nil
+}
+
+func (r erasureRegistry) Subjects(tenant string) []string {
+	t, ok := r.registry.ByID(tenant)
+	if !ok {
+		return nil
+	}
+	subjects := tenancy.SubjectsOf(&t)
+	if t.Slug == "" { // the slug went with the record of the erasure
+		subjects = subjects[1:]
+	}
+	return subjects
+}
+
+func (r erasureRegistry) Erased(ctx context.Context, actor, tenant string, certificate json.RawMessage) (uint64, error) {
+	t, err := r.registry.Erased(ctx, tenancy.Actor{ID: actor}, tenant, certificate)
+	return t.Revision, err
+}
+
+// UserErased keeps the certificate on a subject of its own, because it changes nothing
+// about the tenant. The id of the erasure makes a repeat harmless.
+func (r erasureRegistry) UserErased(ctx context.Context, _, tenant string, certificate json.RawMessage) error {
+	var c erasure.Certificate
+	if err := json.Unmarshal(certificate, &c); err != nil {
+		return err
+	}
+	none := uint64(0)
+	subject := "control.erasure." + tenant + "." + c.Erasure
+	_, err := r.log.Append(ctx, eventlog.Message{Subject: subject, ID: c.Erasure, Data: certificate, ExpectLastSubjectSeq: &none})
+	if errors.Is(err, schemas.ErrConflict) {
+		return nil // it is there
+	}
+	return err
+}
+
+// certificates returns the certificates of a tenant's erased users.
+func (r erasureRegistry) certificates(ctx context.Context, tenant string) (found []erasure.Certificate, err error) {
+	_, err = r.log.Find(ctx, schemas.StreamControl, []string{"control.erasure." + tenant + ".*"}, ^uint64(0), func(rec *eventlog.Record) error {
+		if !strings.HasPrefix(rec.Subject, "control.erasure.") {
+			return nil
+		}
+		found = append(found, erasure.Certificate{})
+		return json.Unmarshal(rec.Data, &found[len(found)-1])
+	})
+	return found, err
+}
+
+// newExporter returns who writes all that is held about a tenant.
+func (p *pipeline) newExporter() *export.Exporter {
+	return export.New(export.Config{
+		Shard: shard, Registry: p.registry, Warehouse: p.exported,
+	})
+}
+
+func (p *pipeline) exported() (export.DB, *placement.Map, error) {
+	if err := p.ready(); err != nil {
+		return nil, nil, err
+	}
+	return p.db, p.placement, nil
+}

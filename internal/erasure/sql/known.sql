@@ -1,0 +1,4 @@
+-- Whether the warehouse knows of an erasure.
+SELECT count() > 0 AS is_known
+FROM erasures
+WHERE erasure = {erasure:String}

@@ -1,0 +1,4 @@
+-- Up to where the log is counted.
+SELECT max(to_seq) AS position
+FROM ledger
+WHERE shard = {shard:UInt32}

@@ -1,0 +1,16 @@
+-- A page of what is quarantined of a tenant, in the order of the log.
+SELECT
+    seq,
+    idx,
+    received_at,
+    body,
+    reason,
+    pointer,
+    detail,
+    state
+FROM quarantine FINAL
+WHERE tenant = {tenant:String}
+    AND (seq, idx) > ({after_seq:UInt64}, {after_idx:UInt16})
+    AND seq <= {position:UInt64}
+ORDER BY tenant, seq, idx
+LIMIT {limit:UInt32}
