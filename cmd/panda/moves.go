@@ -67,7 +67,8 @@ func (p *pipeline) mover(by tenancy.Actor) *isolation.Mover {
 			_, err := p.registry.Place(ctx, by, tenant, to, database)
 			return err
 		},
-		Logger: p.logger.With().Str("part", "moves").Logger(),
+		CatchUp: p.registry.CatchUp,
+		Logger:  p.logger.With().Str("part", "moves").Logger(),
 	}
 	if p.cfg.ClickHouseURL != "" {
 		cfg.Grace = moveGrace

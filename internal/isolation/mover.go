@@ -42,6 +42,9 @@ type Config struct {
 	Pause func(ctx context.Context) (paused context.Context, resume func(), err error)
 	// Hold takes a lease, as rollup.JobLease does: one move at a time, over all nodes.
 	Hold func(ctx context.Context, name string) (held context.Context, release func(), err error)
+	// CatchUp returns when this node knows every place that was in force at the call; nil
+	// where no other node gives any.
+	CatchUp func(ctx context.Context) error
 	// Grace is how long after the change old rows are kept for readers of other nodes,
 	// which may not have heard of it. 0 where there are none.
 	Grace time.Duration
