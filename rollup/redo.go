@@ -3,6 +3,7 @@ package rollup
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/agentik-os/panda/schemas"
 )
@@ -26,6 +27,26 @@ func (w *Worker) redoRange(ctx context.Context, from, to uint64) (Pass, error) {
 		batches[i].NamedUpto = to
 	}
 	return w.remake(ctx, batches, from-1)
+}
+
+// RedoTenant replaces the windows of one tenant that the ledger names after a position,
+// as of the rollups' present one. It is for a tenant whose rows have another place, which
+// a worker of another node may have learned in the middle of a pass.
+func (w *Worker) RedoTenant(ctx context.Context, tenant string, after uint64) (Pass, error) {
+	last, err := w.store.Position(ctx, JobName)
+	if err != nil {
+		return Pass{}, err
+	}
+	dirty, err := w.dirty(ctx, after, last.Position, 0)
+	if err != nil {
+		return Pass{}, fmt.Errorf("redo windows of tenant %s: %w", tenant, err)
+	}
+	dirty = slices.DeleteFunc(dirty, func(d DirtyHour) bool { return d.Tenant != tenant })
+	batches := plan(dirty, w.cfg.WindowsMax)
+	for i := range batches {
+		batches[i].NamedUpto = last.Position
+	}
+	return w.remake(ctx, batches, after)
 }
 
 // remake replaces the windows of batches that the ledger names after a position.

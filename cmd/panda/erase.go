@@ -12,6 +12,7 @@ import (
 	"github.com/agentik-os/panda/internal/erasure"
 	"github.com/agentik-os/panda/internal/eventlog"
 	"github.com/agentik-os/panda/internal/export"
+	"github.com/agentik-os/panda/internal/placement"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/schemas"
 )
@@ -29,11 +30,10 @@ func (p *pipeline) erasureConfig() erasure.Config {
 		Events:   func(r *eventlog.Record) int { return ingest.EventsIn(record(r), p.signing) },
 		Carries:  func(r *eventlog.Record, user string) bool { return ingest.CarriesUser(record(r), p.signing, user) },
 		Names:    ingest.NamesUser,
-		Hold:     jobLease{p.log}.Hold,
-		Halted:   p.monitor.Halted,
-		Rebuild:  p.live.Rebuild,
-		Drop:     p.dropDatabase,
-		Logger:   p.logger.With().Str("part", "erasure").Logger(),
+		Hold:     jobLease{p.log}.Hold, Placement: p.placement,
+		Halted:  p.monitor.Halted,
+		Rebuild: p.live.Rebuild,
+		Logger:  p.logger.With().Str("part", "erasure").Logger(),
 	}
 }
 
@@ -123,24 +123,13 @@ func (r erasureRegistry) certificates(ctx context.Context, tenant string) (found
 // newExporter returns who writes all that is held about a tenant.
 func (p *pipeline) newExporter() *export.Exporter {
 	return export.New(export.Config{
-		Shard: shard, Registry: p.registry, DB: p.db, Database: p.databaseOf,
+		Shard: shard, Registry: p.registry, Warehouse: p.exported,
 	})
 }
 
-// databaseOf returns where a tenant's rows lie, and stay until release is called.
-func (p *pipeline) databaseOf(ctx context.Context, tenant string) (string, func(), error) {
-	view, err := p.places.View(ctx)
-	if err != nil {
-		return "", nil, err
+func (p *pipeline) exported() (export.DB, *placement.Map, error) {
+	if err := p.ready(); err != nil {
+		return nil, nil, err
 	}
-	return view.Database(tenant), view.Close, nil
-}
-
-// dropDatabase removes the database of a tenant that is erased, once nobody reads it.
-func (p *pipeline) dropDatabase(ctx context.Context, database string) error {
-	if err := p.places.Drain(ctx); err != nil {
-		return err
-	}
-	p.places.Forget(database)
-	return p.db.DropDatabase(ctx, database)
+	return p.db, p.placement, nil
 }

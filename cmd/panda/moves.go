@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/agentik-os/panda/ingest"
+	"github.com/agentik-os/panda/internal/erasure"
 	"github.com/agentik-os/panda/internal/httpapi"
 	"github.com/agentik-os/panda/internal/isolation"
 	"github.com/agentik-os/panda/internal/tenancy"
@@ -61,15 +62,20 @@ func (p *pipeline) restoreWith(replayer *ingest.Replayer) func(context.Context, 
 // mover moves tenants on behalf of somebody.
 func (p *pipeline) mover(by tenancy.Actor) *isolation.Mover {
 	cfg := isolation.Config{
-		Shard: shard, Places: p.places, Pause: p.pauseCounting, Hold: jobLease{p.log}.Hold,
+		Shard: shard, Places: p.placement, Pause: p.pauseCounting, Hold: p.holdMoves,
 		Place: func(ctx context.Context, tenant string, to tenancy.Isolation, database string) error {
 			_, err := p.registry.Place(ctx, by, tenant, to, database)
 			return err
 		},
-		Logger: p.logger.With().Str("part", "moves").Logger(),
+		CatchUp: p.registry.CatchUp,
+		Logger:  p.logger.With().Str("part", "moves").Logger(),
 	}
 	if p.cfg.ClickHouseURL != "" {
 		cfg.Grace = moveGrace
+		cfg.Redo = func(ctx context.Context, tenant string, after uint64) error {
+			_, err := p.worker.RedoTenant(ctx, tenant, after)
+			return err
+		}
 	}
 	return isolation.New(cfg, p.db)
 }
@@ -89,6 +95,22 @@ func (p *pipeline) moveFor(ctx context.Context, by tenancy.Actor, tenant string,
 	return httpapi.Moved{
 		TenantID: tenant, From: r.From, To: r.To, Rows: r.Rows, Windows: r.Windows, Position: r.Position, PausedMS: r.Paused.Milliseconds(),
 	}, err
+}
+
+// holdMoves takes the lease of moves, and that of erasures: what is erased in one place
+// while it is copied to another would come back.
+func (p *pipeline) holdMoves(ctx context.Context, name string) (held context.Context, release func(), err error) {
+	leases := jobLease{p.log}
+	held, first, err := leases.Hold(ctx, erasure.Lease)
+	if err != nil {
+		return nil, nil, err
+	}
+	held, second, err := leases.Hold(held, name)
+	if err != nil {
+		first()
+		return nil, nil, err
+	}
+	return held, func() { second(); first() }, nil
 }
 
 // pauseCounting stops repairs, passes and commits, in this order, so that commits are

@@ -13,6 +13,7 @@ import (
 
 	"github.com/agentik-os/panda/internal/eventlog"
 	"github.com/agentik-os/panda/internal/failpoint"
+	"github.com/agentik-os/panda/internal/placement"
 	"github.com/agentik-os/panda/schemas"
 )
 
@@ -60,9 +61,9 @@ type Config struct {
 	Halted func() error
 	// Rebuild makes the live totals anew from the tables.
 	Rebuild func(ctx context.Context) error
-	// Drop removes a database that was an erased tenant's, and is empty. It can be
-	// repeated. Nil: there are none.
-	Drop func(ctx context.Context, database string) error
+	// Placement says in which database a tenant's rows lie; nil is one for all. No
+	// tenant may move while an erasure runs: Hold's lease is that of moves too.
+	Placement *placement.Map
 	// Stores are other places.
 	Stores []Store
 	// CountedMax is how long counting may take to come to the end of the log, 10 min.
@@ -98,13 +99,16 @@ func New(cfg Config, log Log, db DB, places *Places) *Eraser {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Placement == nil {
+		cfg.Placement = placement.Shared(db.Database())
+	}
 	return &Eraser{cfg: cfg, log: log, db: db, places: places, progress: func(string, uint64, uint64) {}}
 }
 
 // held runs f under the lease, after everything that was interrupted is completed: two
 // erasures under way at once would hide rows of each other.
 func (e *Eraser) held(ctx context.Context, progress Progress, f func(context.Context, *Eraser) error) error {
-	ctx, release, err := e.cfg.Hold(ctx, lease)
+	ctx, release, err := e.cfg.Hold(ctx, Lease)
 	if err != nil {
 		return fmt.Errorf("another erasure runs: %w", err)
 	}

@@ -52,8 +52,8 @@ func (s *state) key() string {
 
 func newID() string { return "era_" + strings.ToLower(rand.Text()[:12]) }
 
-// lease is what an erasure runs under.
-const lease = "erasure"
+// Lease is what an erasure runs under. Who moves a tenant's rows holds it too.
+const Lease = "erasure"
 
 func (e *Eraser) bucket(ctx context.Context) (*eventlog.Bucket, error) {
 	return e.log.Bucket(ctx, eventlog.BucketConfig{Name: bucketStates, Description: "What was erased for ever, and how far that is."})

@@ -187,6 +187,9 @@ func (m *Mover) copyRest(ctx context.Context, t *transfer, source string, r *Res
 		return err
 	}
 	r.Windows = windows.target.rows
+	if t.redoAfter, err = m.newestGen(ctx, t.tenant, t.state.target); err != nil {
+		return err
+	}
 	// Each chunk was held against its source; what was taken away since shows here.
 	counts, err := m.compare(ctx, "count_rows", source, t.state.target, warehouse.Param{Name: "tenant", Value: t.tenant},
 		warehouse.Param{Name: "upto", Value: upto})

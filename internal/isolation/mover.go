@@ -42,9 +42,16 @@ type Config struct {
 	Pause func(ctx context.Context) (paused context.Context, resume func(), err error)
 	// Hold takes a lease, as rollup.JobLease does: one move at a time, over all nodes.
 	Hold func(ctx context.Context, name string) (held context.Context, release func(), err error)
+	// CatchUp returns when this node knows every place that was in force at the call; nil
+	// where no other node gives any.
+	CatchUp func(ctx context.Context) error
 	// Grace is how long after the change old rows are kept for readers of other nodes,
 	// which may not have heard of it. 0 where there are none.
 	Grace time.Duration
+	// Redo makes the windows of a tenant again that came of ranges after a position. It is
+	// called after Grace: a node that had not heard of the change may have replaced some
+	// of them in the old place. nil where there are no other nodes.
+	Redo func(ctx context.Context, tenant string, after uint64) error
 	// ChunkRows is how many rows one statement copies, 100,000: a second or two, for
 	// which the writer may have to wait when it wants to insert into the same table. A
 	// smaller number reads more: events that came in another order than they happened
@@ -97,8 +104,8 @@ type Mover struct {
 // New returns a Mover.
 func New(cfg Config, db DB) *Mover { return &Mover{cfg: cfg.withDefaults(), db: db} }
 
-// DatabaseOf is the name of a tenant's own database, beside the shared one.
-func DatabaseOf(shared, tenant string) string { return shared + "_" + tenant }
+// DatabaseOf is placement.DatabaseOf.
+func DatabaseOf(shared, tenant string) string { return placement.DatabaseOf(shared, tenant) }
 
 // The steps of a move, in order. All but the last two are told to Progress.
 const (
@@ -327,6 +334,11 @@ func (m *Mover) finish(ctx context.Context, t *transfer, r *Result, progress Pro
 		case <-timer.C:
 		case <-ctx.Done():
 			return ctx.Err()
+		}
+	}
+	if m.cfg.Redo != nil {
+		if err := m.cfg.Redo(ctx, t.tenant, t.redoAfter); err != nil {
+			return fmt.Errorf("make the newest windows again: %w", err)
 		}
 	}
 	progress(StepCompare, t.rows, t.rows)

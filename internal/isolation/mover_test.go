@@ -49,6 +49,7 @@ func (w *world) load() (stop func()) {
 }
 
 func TestMoveThereAndBackUnderLoad(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for range 20 {
 		w.commit(100)
@@ -114,6 +115,7 @@ func crashes(f func()) (crashed bool) {
 // TestMoveDiesAnywhere ends a move at each crash point, there and back, with all that a
 // process has in memory; what comes next finds one place in force and ends the move.
 func TestMoveDiesAnywhere(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for range 8 {
 		w.commit(60)
@@ -123,15 +125,8 @@ func TestMoveDiesAnywhere(t *testing.T) {
 		failpoint.MoveBegun, failpoint.MoveCopied, failpoint.MovePaused, failpoint.MoveVerified, failpoint.MovePlaced, failpoint.MoveCleaned,
 	}
 	own := isolation.DatabaseOf(w.db.Database(), mover)
-	for _, to := range []tenancy.Isolation{tenancy.IsolatedDatabase, tenancy.SharedDatabase} {
-		for i, point := range points {
-			from := tenancy.SharedDatabase
-			if to == from {
-				from = tenancy.IsolatedDatabase
-			}
-			if _, err := isolation.New(w.config(), w.db).Move(t.Context(), mover, from, nil); err != nil {
-				t.Fatal(err)
-			}
+	for i, point := range points {
+		for _, to := range []tenancy.Isolation{tenancy.IsolatedDatabase, tenancy.SharedDatabase} {
 			pass := 0
 			cfg := w.config().At(func(p failpoint.Point) {
 				if p == point {
@@ -173,6 +168,7 @@ func TestMoveDiesAnywhere(t *testing.T) {
 
 // TestMoveAsksAgain: the answer to the change is lost, or comes late.
 func TestMoveAsksAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.commit(100)
 	w.pass()
@@ -194,6 +190,7 @@ func TestMoveAsksAgain(t *testing.T) {
 
 // TestMoveRefusesWhatDiffers: something is in the target that is not in the source.
 func TestMoveRefusesWhatDiffers(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.commit(100)
 	w.pass()
@@ -219,6 +216,7 @@ func TestMoveRefusesWhatDiffers(t *testing.T) {
 // TestMoveWaitsForReaders: who took a view before the change reads the old place to the
 // end.
 func TestMoveWaitsForReaders(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.commit(200)
 	w.pass()
@@ -251,9 +249,40 @@ func TestMoveWaitsForReaders(t *testing.T) {
 	}
 }
 
+// TestMoveUnheardOf: a node that has not heard of the change makes a pass by the places
+// before it. The windows are made again where they belong.
+func TestMoveUnheardOf(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.commit(100)
+	w.pass()
+	w.commit(100)
+	elsewhere := rollup.New(rollup.Config{}, rollup.NewTables(w.db, nil))
+	cfg := w.config()
+	cfg.Redo = func(ctx context.Context, tenant string, after uint64) error {
+		pass, err := w.worker.RedoTenant(ctx, tenant, after)
+		if pass.Hours == 0 || pass.Days == 0 || pass.Months == 0 {
+			t.Errorf("made again: %+v", pass)
+		}
+		return err
+	}
+	_, err := isolation.New(cfg, w.db).Move(t.Context(), mover, tenancy.IsolatedDatabase, func(step string, _, _ uint64) {
+		if step == isolation.StepPlaced {
+			if _, err := elsewhere.Pass(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.check()
+}
+
 // TestRepairInTheTenantsPlace: what is missing in a tenant's own database is found and
 // comes back there.
 func TestRepairInTheTenantsPlace(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.commit(100)
 	w.pass()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/agentik-os/panda/internal/warehouse"
+	"github.com/agentik-os/panda/schemas"
 )
 
 //go:embed sql/*.sql
@@ -68,6 +69,9 @@ type transfer struct {
 	// newestGen is that of the windows when they were first copied: those that were
 	// replaced since are of it or of a newer one.
 	newestGen uint64
+	// redoAfter is as of which position the newest of the windows was at the change; 0
+	// after a crash, which makes all of them again.
+	redoAfter uint64
 }
 
 // open reports whether a move was begun and not ended.
@@ -133,7 +137,7 @@ func (m *Mover) clear(ctx context.Context, tenant, database string) error {
 		return err
 	}
 	if inForce == database {
-		panic("isolation: the place in force must not be cleared")
+		return fmt.Errorf("take away old rows and windows: database %s is the tenant's place now: %w", database, schemas.ErrConflict)
 	}
 	if database != m.db.Database() {
 		m.cfg.Places.Forget(database)
@@ -170,49 +174,79 @@ func (m *Mover) databases(ctx context.Context) ([]string, error) {
 // writer that was paused beyond its lease may have left some, and databases of tenants
 // that have none.
 func (m *Mover) sweep(ctx context.Context) error {
+	candidates, err := m.candidates(ctx)
+	if err != nil {
+		return err
+	}
+	// After the list: a database in it may have been made for a tenant that is new.
+	if m.cfg.CatchUp != nil {
+		if err := m.cfg.CatchUp(ctx); err != nil {
+			return err
+		}
+	}
 	view, err := m.cfg.Places.View(ctx)
 	if err != nil {
 		return err
 	}
 	isolated := slices.Clone(view.Isolated())
 	view.Close()
-	if len(isolated) > 0 {
-		var left []string
-		err := m.query(ctx, "left_behind", func(rows *warehouse.Rows) error {
-			left = append(left, "")
-			return rows.Scan(&left[len(left)-1])
-		}, warehouse.Param{Name: "database", Value: m.db.Database()}, warehouse.Param{Name: "tenants", Value: isolated})
-		if err != nil {
-			return err
-		}
-		for _, tenant := range left {
-			m.cfg.Logger.Warn().Str("tenant", tenant).Msg("rows that do not count are taken out of the shared database")
-			if err := m.clear(ctx, tenant, m.db.Database()); err != nil {
-				return err
-			}
-		}
-	}
-	names, err := m.databases(ctx)
-	if err != nil {
+	if err := m.sweepShared(ctx, isolated); err != nil {
 		return err
 	}
-	states, err := m.states(ctx, "")
-	if err != nil {
-		return err
-	}
-	// Only databases that a move has made are taken away: another may be somebody
-	// else's, whose name begins like ours.
-	moved := map[string]bool{}
-	for _, s := range states {
-		moved[DatabaseOf(m.db.Database(), s.tenant)] = true
-	}
-	for _, name := range names {
+	for _, name := range candidates {
 		tenant, own := strings.CutPrefix(name, m.db.Database()+"_")
-		if !own || !moved[name] || slices.Contains(isolated, tenant) {
+		if !own || slices.Contains(isolated, tenant) {
 			continue
 		}
 		m.cfg.Logger.Warn().Str("tenant", tenant).Str("database", name).Msg("a database that is in force for nobody is taken away")
 		if err := m.clear(ctx, tenant, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// candidates are the databases that may be taken away if no tenant is placed in them:
+// those that a move has made, and those that have our tables and nothing in them.
+// Another may be somebody else's, whose name begins like ours.
+func (m *Mover) candidates(ctx context.Context) ([]string, error) {
+	states, err := m.states(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	names, err := m.databases(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ours := map[string]bool{}
+	for _, s := range states {
+		ours[DatabaseOf(m.db.Database(), s.tenant)] = true
+	}
+	err = m.query(ctx, "empty_databases", func(rows *warehouse.Rows) error {
+		var name string
+		err := rows.Scan(&name)
+		ours[name] = true
+		return err
+	}, warehouse.Param{Name: "prefix", Value: m.db.Database() + "_"})
+	return slices.DeleteFunc(names, func(name string) bool { return !ours[name] }), err
+}
+
+// sweepShared takes rows of tenants that are elsewhere out of the shared database.
+func (m *Mover) sweepShared(ctx context.Context, isolated []string) error {
+	if len(isolated) == 0 {
+		return nil
+	}
+	var left []string
+	err := m.query(ctx, "left_behind", func(rows *warehouse.Rows) error {
+		left = append(left, "")
+		return rows.Scan(&left[len(left)-1])
+	}, warehouse.Param{Name: "database", Value: m.db.Database()}, warehouse.Param{Name: "tenants", Value: isolated})
+	if err != nil {
+		return err
+	}
+	for _, tenant := range left {
+		m.cfg.Logger.Warn().Str("tenant", tenant).Msg("rows that do not count are taken out of the shared database")
+		if err := m.clear(ctx, tenant, m.db.Database()); err != nil {
 			return err
 		}
 	}

@@ -46,6 +46,10 @@ func (db *DB) forget(ctx context.Context, table string) (replaced, detached int,
 	if db.cfg.Cluster != "" {
 		onCluster = " ON CLUSTER " + db.cfg.Cluster
 	}
+	database, name, err := db.tableOf(table)
+	if err != nil {
+		return 0, 0, err
+	}
 	if err := db.Exec(ctx, "ALTER TABLE "+table+onCluster+" MODIFY SETTING old_parts_lifetime = 0"); err != nil {
 		return 0, 0, err
 	}
@@ -63,7 +67,7 @@ func (db *DB) forget(ctx context.Context, table string) (replaced, detached int,
 	for {
 		var left uint64
 		err := db.QueryRow(ctx, "SELECT count() FROM system.parts WHERE database = {database:String} AND table = {table:String} AND NOT active",
-			which...).Scan(&left)
+			Param{Name: "database", Value: database}, Param{Name: "table", Value: name}).Scan(&left)
 		if err != nil {
 			return 0, detached, err
 		}
@@ -83,9 +87,26 @@ func (db *DB) forget(ctx context.Context, table string) (replaced, detached int,
 	}
 }
 
+// tableOf takes the name of a table apart, which may have that of a database before it.
+func (db *DB) tableOf(table string) (database, name string, err error) {
+	database, name, found := strings.Cut(table, ".")
+	if !found {
+		database, name = db.cfg.Database, table
+	}
+	if !isName(database) || !isName(name) {
+		return "", "", usagef("%q is not a table name", table)
+	}
+	return database, name, nil
+}
+
 // dropDetached removes the parts that were taken out of a table.
-func (db *DB) dropDetached(ctx context.Context, table string, which []Param) (int, error) {
-	rows, err := db.Query(ctx, "SELECT name FROM system.detached_parts WHERE database = {database:String} AND table = {table:String}", which...)
+func (db *DB) dropDetached(ctx context.Context, table string) (int, error) {
+	database, name, err := db.tableOf(table)
+	if err != nil {
+		return 0, err
+	}
+	rows, err := db.Query(ctx, "SELECT name FROM system.detached_parts WHERE database = {database:String} AND table = {table:String}",
+		Param{Name: "database", Value: database}, Param{Name: "table", Value: name})
 	if err != nil {
 		return 0, err
 	}
