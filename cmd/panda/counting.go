@@ -146,7 +146,7 @@ func (p *pipeline) restorable(ctx context.Context) bool {
 	if err != nil || p.cfg.ClickHouseURL != "" {
 		return false
 	}
-	whole, err := p.gone.Cover(ctx, 1, state.First-1) // what was erased is not missed
+	whole, err := p.places.Cover(ctx, 1, state.First-1) // what was erased is not missed
 	return err == nil && whole
 }
 
@@ -271,12 +271,12 @@ func (p *pipeline) newWriter() *ingest.Writer {
 		},
 		BehindMax: p.cfg.behindMax(),
 		Claims:    &writerClaims{log: p.log, shard: shard},
-		Gone:      p.gone.Cover,
+		Gone:      p.places.Cover,
 		OnCommit:  p.committed,
 		OnResume:  p.resumed,
 		Metrics:   p.writerMetrics,
 		Logger:    p.logger.With().Str("part", "writer").Logger(),
-	}, usageLog{log: p.log, erased: p.gone}, p.store, p.prices)
+	}, usageLog{log: p.log, erased: p.places}, p.store, p.prices)
 }
 
 // committed hands accepted rows to the live totals and wakes the rollups.

@@ -19,7 +19,7 @@ import (
 
 // newEraser returns who erases tenants and users for ever.
 func (p *pipeline) newEraser() *erasure.Eraser {
-	return erasure.New(p.erasureConfig(), p.log, p.db, p.gone)
+	return erasure.New(p.erasureConfig(), p.log, p.db, p.places)
 }
 
 func (p *pipeline) erasureConfig() erasure.Config {
@@ -33,6 +33,7 @@ func (p *pipeline) erasureConfig() erasure.Config {
 		Hold:     jobLease{p.log}.Hold, Placement: p.placement,
 		Halted:  p.monitor.Halted,
 		Rebuild: p.live.Rebuild,
+		Drop:    p.dropDatabase,
 		Logger:  p.logger.With().Str("part", "erasure").Logger(),
 	}
 }
@@ -70,11 +71,6 @@ func (r erasureRegistry) Closed(tenant string) error {
 	return nil
 }
 
-func (r erasureRegistry) Database(tenant string) string {
-	t, _ := r.registry.ByID(tenant)
-	return t.Database
-}
-
 func (r erasureRegistry) Subjects(tenant string) []string {
 	t, ok := r.registry.ByID(tenant)
 	if !ok {
@@ -106,6 +102,15 @@ func (r erasureRegistry) UserErased(ctx context.Context, _, tenant string, certi
 		return nil // it is there
 	}
 	return err
+}
+
+// dropDatabase removes the database of a tenant that is erased, once nobody reads it.
+func (p *pipeline) dropDatabase(ctx context.Context, name string) error {
+	if err := p.placement.Drain(ctx); err != nil {
+		return err
+	}
+	p.placement.Forget(name)
+	return p.db.DropDatabase(ctx, name)
 }
 
 // certificates returns the certificates of a tenant's erased users.

@@ -43,7 +43,7 @@ func (x *exported) sums() map[string]export.ManifestSection {
 // An export holds everything about its tenant and nothing about another, fits its
 // schema, proves that it is whole, and says the same in every format.
 func TestExport(t *testing.T) {
-	e := startErasing(t, true)
+	e := startErasing(t)
 	e.fill()
 	if _, err := e.registry.CreateKey(t.Context(), tenancy.Actor{ID: "system:test"}, tenancy.NewKey{ID: "abcdefgh", TenantID: e.acme.ID,
 		Name: "ci", Scopes: []tenancy.Permission{tenancy.PermissionRead}, Hash: [32]byte{1, 2, 3}}); err != nil {

@@ -85,8 +85,8 @@ type pipeline struct {
 	auditor  *rollup.Auditor
 	eraser   *erasure.Eraser
 	exporter *export.Exporter
-	// gone knows where messages were erased from the log.
-	gone *erasure.Places
+	// places knows where messages were erased from the log.
+	places *erasure.Places
 	// These outlive a warehouse that had to be opened, or counting begun, again.
 	auditMetrics  *rollup.AuditMetrics
 	writerMetrics *ingest.WriterMetrics

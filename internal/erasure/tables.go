@@ -149,32 +149,24 @@ func (e *Eraser) eraseTables(ctx context.Context, st *state) error {
 		return fmt.Sprintf("IN (SELECT arrayJoin(%s) FROM %s.erased WHERE erasure = '%s')", column, e.db.Database(), st.plan())
 	}
 	own := "tenant = '" + st.Tenant + "'"
-	databases, err := e.databases(ctx, st)
-	if err != nil {
-		return err
-	}
 	var steps [][2]string
 	if st.Whole {
 		until := fmt.Sprintf(" AND bitNot(rank) <= %d", st.Position)
 		upTo := fmt.Sprintf(" AND seq <= %d", st.Position)
 		steps = [][2]string{
 			{"usage_keys", "DELETE WHERE seq " + listed("keys")},
+			{"usage_raw", "DELETE WHERE " + own + until},
 			{"conflicts", "DELETE WHERE " + own + upTo},
 			{"quarantine", "DELETE WHERE " + own + upTo},
-		}
-		for _, database := range databases {
-			steps = append(steps, [2]string{database + ".usage_raw", "DELETE WHERE " + own + until},
-				[2]string{database + ".rollup", "DELETE WHERE " + own})
+			{"rollup", "DELETE WHERE " + own},
 		}
 	} else {
 		at := " AND bitShiftLeft(seq, 16) + idx " + listed("rows")
 		steps = [][2]string{
+			{"usage_raw", "UPDATE user = '', session = '', run = '', parent_run = '', tags = map(), error = '' WHERE " + own +
+				" AND bitShiftLeft(bitNot(rank), 16) + idx " + listed("rows")},
 			{"conflicts", "UPDATE body = '' WHERE " + own + at},
 			{"quarantine", "UPDATE body = '', pointer = '', detail = '' WHERE " + own + at},
-		}
-		for _, database := range databases {
-			steps = append(steps, [2]string{database + ".usage_raw", "UPDATE user = '', session = '', run = '', parent_run = '', tags = map(), error = '' WHERE " +
-				own + " AND bitShiftLeft(bitNot(rank), 16) + idx " + listed("rows")})
 		}
 	}
 	databases, err := e.databases(ctx, st.Tenant)

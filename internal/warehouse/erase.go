@@ -17,8 +17,7 @@ const noPartition = "190001"
 // Forget takes from the disk what statements before it have taken out of tables: parts
 // that a mutation or a merge has replaced, which the engine otherwise keeps for eight
 // minutes, and parts that were detached, whatever they hold. It returns how many of each
-// went. A table may be named with its database. A part that a running query reads is
-// waited for until ctx ends.
+// went. A part that a running query reads is waited for until ctx ends.
 //
 // The engine removes replaced parts at once when a partition is dropped, so one that
 // does not exist is dropped, while the parts may have no lifetime. Tables with replicas
@@ -37,11 +36,6 @@ func (db *DB) Forget(ctx context.Context, tables ...string) (replaced, detached 
 }
 
 func (db *DB) forget(ctx context.Context, table string) (replaced, detached int, err error) {
-	database, name := db.cfg.Database, table
-	if d, n, qualified := strings.Cut(table, "."); qualified {
-		database, name = d, n
-	}
-	which := []Param{{Name: "database", Value: database}, {Name: "table", Value: name}}
 	onCluster := ""
 	if db.cfg.Cluster != "" {
 		onCluster = " ON CLUSTER " + db.cfg.Cluster
@@ -57,7 +51,7 @@ func (db *DB) forget(ctx context.Context, table string) (replaced, detached int,
 		// A crash before this leaves a table that forgets at once; the next Forget mends it.
 		err = errors.Join(err, db.Exec(context.WithoutCancel(ctx), "ALTER TABLE "+table+onCluster+" RESET SETTING old_parts_lifetime"))
 	}()
-	if detached, err = db.dropDetached(ctx, table, which); err != nil {
+	if detached, err = db.dropDetached(ctx, table); err != nil {
 		return 0, detached, err
 	}
 	const lookEvery = 100 * time.Millisecond
