@@ -16,7 +16,10 @@
 //     window, and never from a scan of events. Single events come from
 //     usage_raw, bounded by tenant and page.
 //
-// [Decide] is the pure rule whether an agent runtime may make its next call.
+// [Decide] is the pure rule whether an agent runtime may do what it is about to do:
+// call a model, create an agent, upload, start a session. [Live.Decide] asks it
+// about a tenant as of one commit, at the same cost whatever the tenant's size: the
+// cost of a month per department, agent and cost center is a running sum.
 //
 // # Definitions
 //
@@ -36,5 +39,9 @@
 // decision on old totals is a guess. If the warehouse is away, live months and
 // decisions still answer and history returns schemas.ErrUnavailable. A tenant
 // with more combinations than the limit keeps exact totals; its breakdowns are
-// then read from the rollups, which have no such limit.
+// then read from the rollups, which have no such limit. One with more departments,
+// agents and cost centers than FoldLimits.NamesPerTenantMax keeps those that came
+// first exact; a decision by the budget of a later one is unavailable rather than
+// wrong. Levels are what a runtime last reported: between two reports, agents and
+// sessions that were created since are not seen.
 package aggregate

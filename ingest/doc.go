@@ -25,6 +25,17 @@
 // from a broker's idea of what was acknowledged, and writes rows, then keys, then
 // the ledger row.
 //
+// # One tenant's flood
+//
+// A gateway lets in so many requests and bytes of one tenant, and answers 429 to
+// the rest before it reads them. What is let in is decoded and appended a few
+// requests at a time, by start-time fair queuing over tenants. Names need no bound
+// here: live totals keep 50,000 combinations of one tenant apart and the rest in
+// one group, with exact totals.
+//
+// Whether the sender may still send is asked twice: before the body is read, and
+// right before the events go on the log.
+//
 // # Failure story
 //
 // A crash before the ledger row repeats the range: the same records give the

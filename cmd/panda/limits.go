@@ -73,12 +73,20 @@ func (p *pipeline) mayStore(scope tenancy.Scope, tenant string) error {
 	return nil
 }
 
-// admitDirect is admit for a message of a runtime that speaks NATS: it is a call
-// like one over HTTP, and the refusal says what the runtime has to know.
-func (p *pipeline) admitDirect(tenant string) error {
+// servedDirect is served for a message of a runtime that speaks NATS.
+func (p *pipeline) servedDirect(tenant string) error {
 	if err := p.served(tenant); err != nil {
 		problem := httpapi.ProblemOf(err)
 		return &eventlog.Refusal{Code: problem.Status, Description: problem.Detail}
+	}
+	return nil
+}
+
+// admitDirect is admit for a message of a runtime that speaks NATS: it is a call
+// like one over HTTP, and the refusal says what the runtime has to know.
+func (p *pipeline) admitDirect(tenant string) error {
+	if err := p.servedDirect(tenant); err != nil {
+		return err
 	}
 	if state := p.limiter.Take(tenant, p.callsPerMinute(tenant)); state.Refused {
 		problem := httpapi.RateLimited(&state)

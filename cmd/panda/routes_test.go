@@ -17,7 +17,7 @@ import (
 // undone are operations of the document that are not served yet. What is served and
 // stands here is an error too, so the list can only get shorter.
 var undone = []string{
-	"getEntitlementsBatch", "getUsageLevels", "migrateTenant", "provisionTenant", "exportTenant", "eraseUser",
+	"getUsageLevels", "migrateTenant", "provisionTenant", "exportTenant", "eraseUser",
 	"getOperation", "auditQueries", "debugUserSessions", "debugSlowQueries",
 }
 

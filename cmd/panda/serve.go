@@ -192,7 +192,7 @@ func (p *pipeline) openLog(ctx context.Context) (err error) {
 			}
 			return tenant, ok
 		},
-		Admit:  p.admitDirect,
+		Admit: p.admitDirect, MayStore: p.servedDirect,
 		Logger: p.logger.With().Str("part", "log").Logger(),
 	})
 	if err != nil {

@@ -121,7 +121,7 @@ func TestTidyImports(t *testing.T) {
 // pureFiles hold the cores that a test runs without anything around them.
 var pureFiles = []string{
 	"ingest/identity.go", "ingest/verdict.go", "ingest/envelope.go", "ingest/filter.go",
-	"aggregate/fold.go", "aggregate/decide.go", "rollup/plan.go",
+	"aggregate/fold.go", "aggregate/foldspent.go", "aggregate/decide.go", "aggregate/decide_message.go", "rollup/plan.go",
 	"schemas/money.go", "schemas/tokens.go", "schemas/price_rate.go", "schemas/window.go",
 }
 

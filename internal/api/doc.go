@@ -7,6 +7,11 @@
 // is not found, whether it exists or not. What is about the whole platform is 403
 // for the key of a tenant.
 //
+// An entitlement is asked before a model is called, an agent created, something
+// uploaded, a session started; the answer is allow, warn, throttle (models that cost
+// nothing) or deny, the limit that led to it, and a sentence for people. A batch of
+// 100 answers in order, each by itself.
+//
 // Money is a decimal string of US dollars, a time is RFC 3339 in UTC, a list is
 // read page by page with an opaque cursor. Errors are problems (RFC 9457); see
 // package httpapi.

@@ -160,7 +160,11 @@ type decider struct {
 }
 
 func (a *API) decider(ctx context.Context, tenant *tenancy.Tenant) *decider {
-	return &decider{api: a, ctx: ctx, tenant: tenant, now: a.Now(), calls: a.Calls(tenant.ID)}
+	d := &decider{api: a, ctx: ctx, tenant: tenant, now: a.Now()}
+	if a.Calls != nil {
+		d.calls = a.Calls(tenant.ID)
+	}
+	return d
 }
 
 func (d *decider) decide(ask *aggregate.Request, provider string) (entitlement, error) {

@@ -54,6 +54,9 @@ type Config struct {
 	// for each. A runtime that is refused is told to send again, or, by a *Refusal,
 	// what it says. It must be safe for concurrent use. Nil admits all.
 	Admit func(tenant string) error
+	// MayStore is asked again, as Admit is, right before a message that was admitted
+	// is stored: it may have waited behind others of its tenant. Nil: it may.
+	MayStore func(tenant string) error
 	// Users may connect to Listen besides those Authenticate knows.
 	Users []User
 

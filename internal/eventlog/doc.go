@@ -17,7 +17,9 @@
 // Runtimes of tenants may publish over NATS too, if Config.Listen opens a port.
 // Each tenant has a broker account of its own, out of which one service leads:
 // store this payload as usage.<tenant>. Nothing else of a message, neither its
-// headers nor its reply subject, reaches the log.
+// headers nor its reply subject, reaches the log. Config.Admit is asked for each
+// message and says no by a Refusal. A tenant may have so many messages on the way,
+// and a few of them are stored at a time, so that its flood takes turns with others.
 //
 // The acknowledgement is the commit point. It is sent after the write reached
 // the disk (one server) or the disks of a majority (a cluster). An Append that

@@ -261,7 +261,14 @@ func (l *Log) put(tenant string, m *nats.Msg) {
 	if id := m.Header.Get(jetstream.MsgIDHeader); id != "" {
 		msg.ID = "direct/" + tenant + "/" + id
 	}
-	future, err := l.AppendAsync(l.background, msg)
+	var err error
+	if l.cfg.MayStore != nil {
+		err = l.cfg.MayStore(tenant)
+	}
+	var future *Future
+	if err == nil {
+		future, err = l.AppendAsync(l.background, msg)
+	}
 	if err == nil {
 		_, err = l.spawn(func(ctx context.Context) {
 			ack, err := future.Wait(ctx)

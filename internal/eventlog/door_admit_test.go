@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -94,6 +95,39 @@ func TestDoorSaysWhatARefusalSays(t *testing.T) {
 			t.Fatal("the connection was not ended")
 		case <-time.After(10 * time.Millisecond):
 		}
+	}
+}
+
+// TestDoorAsksAgainBeforeItStores: a message that was admitted and waits behind
+// others of its tenant is not stored if the tenant may not any more.
+func TestDoorAsksAgainBeforeItStores(t *testing.T) {
+	var ended atomic.Bool
+	log := eventlogtest.OpenConfig(t, eventlog.Config{
+		Listen: "127.0.0.1:0", Users: []eventlog.User{{Name: "u", Password: "pw", Tenant: "acme"}},
+		Admit: func(string) error {
+			ended.Store(true) // while it is on its way
+			return nil
+		},
+		MayStore: func(tenant string) error {
+			if tenant == "acme" && ended.Load() {
+				return &eventlog.Refusal{Code: 403, Description: "suspended meanwhile"}
+			}
+			return nil
+		},
+	})
+	conn, err := nats.Connect(log.Addr(), nats.UserInfo("u", "pw"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for range 10 { // more than the door stores at once: a refusal gives its turn back
+		m, err := conn.Request("usage.acme", []byte("x"), 10*time.Second)
+		if err != nil || !strings.Contains(string(m.Data), `"code":403`) {
+			t.Fatalf("%s, %v", m.Data, err)
+		}
+	}
+	if state, err := log.State(t.Context(), schemas.StreamUsage); err != nil || state.Last != 0 {
+		t.Errorf("the log ends at %d, %v", state.Last, err)
 	}
 }
 

@@ -3114,8 +3114,8 @@ type ClientInterface interface {
 	// GetEntitlements Ask whether a tenant may do what it is about to do
 	//
 	// Answered from memory. `warn` from 80 percent of a limit on; `throttle` from 100 percent on means
-	// that only models that cost nothing may be called; `deny` that nothing may. A runtime that gets no
-	// answer goes on with the last one.
+	// that only models that cost nothing may be called, and is the answer for one; `deny` that this must not
+	// be done. A runtime that gets no answer goes on with the last one.
 	//
 	// Corresponds with GET /v1/entitlements (the `GetEntitlements` operationId).
 	GetEntitlements(ctx context.Context, params *GetEntitlementsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -3772,8 +3772,8 @@ func (c *Client) DebugUserSessions(ctx context.Context, user string, reqEditors 
 // GetEntitlements Ask whether a tenant may do what it is about to do
 //
 // Answered from memory. `warn` from 80 percent of a limit on; `throttle` from 100 percent on means
-// that only models that cost nothing may be called; `deny` that nothing may. A runtime that gets no
-// answer goes on with the last one.
+// that only models that cost nothing may be called, and is the answer for one; `deny` that this must not
+// be done. A runtime that gets no answer goes on with the last one.
 //
 // Corresponds with GET /v1/entitlements (the `GetEntitlements` operationId).
 func (c *Client) GetEntitlements(ctx context.Context, params *GetEntitlementsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -8807,8 +8807,8 @@ type ClientWithResponsesInterface interface {
 	// GetEntitlementsWithResponse Ask whether a tenant may do what it is about to do
 	//
 	// Answered from memory. `warn` from 80 percent of a limit on; `throttle` from 100 percent on means
-	// that only models that cost nothing may be called; `deny` that nothing may. A runtime that gets no
-	// answer goes on with the last one.
+	// that only models that cost nothing may be called, and is the answer for one; `deny` that this must not
+	// be done. A runtime that gets no answer goes on with the last one.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -12115,8 +12115,8 @@ func (c *ClientWithResponses) DebugUserSessionsWithResponse(ctx context.Context,
 // GetEntitlementsWithResponse Ask whether a tenant may do what it is about to do
 //
 // Answered from memory. `warn` from 80 percent of a limit on; `throttle` from 100 percent on means
-// that only models that cost nothing may be called; `deny` that nothing may. A runtime that gets no
-// answer goes on with the last one.
+// that only models that cost nothing may be called, and is the answer for one; `deny` that this must not
+// be done. A runtime that gets no answer goes on with the last one.
 //
 // Returns a wrapper object for the known response body format(s).
 //
