@@ -146,7 +146,7 @@ func (p *pipeline) restorable(ctx context.Context) bool {
 	if err != nil || p.cfg.ClickHouseURL != "" {
 		return false
 	}
-	whole, err := p.gone.Cover(ctx, 1, state.First-1) // what was erased is not missed
+	whole, err := p.places.Cover(ctx, 1, state.First-1) // what was erased is not missed
 	return err == nil && whole
 }
 
@@ -228,16 +228,16 @@ func (p *pipeline) openWarehouse(ctx context.Context) (err error) {
 	if err := p.db.Migrate(ctx, schemas.Migrations()); err != nil {
 		return err
 	}
-	p.places = placement.New(placement.Config{Shared: p.db.Database(), Placed: p.registry.Placed, Prepare: p.prepareDatabase})
-	p.store = ingest.NewTables(p.db, p.places)
-	p.live = aggregate.NewLive(aggregate.LiveConfig{Shard: shard}, aggregate.NewLiveTables(p.db, p.places))
-	p.worker = rollup.New(rollup.Config{Shard: shard, Log: p.logger.With().Str("part", "rollup").Logger()}, rollup.NewTables(p.db, p.places))
-	p.reader = aggregate.NewReader(aggregate.ReaderConfig{Shard: shard, Live: p.live, Rollups: p.worker, Places: p.places}, p.db)
-	replayer := ingest.NewReplayer(ingest.ReplayerConfig{Shard: shard, Key: p.signing, Gone: p.gone.Cover, Erased: p.store.Erased},
-		usageLog{log: p.log, erased: p.gone}, p.store, p.prices)
+	p.placement = placement.New(placement.Config{Shared: p.db.Database(), Placed: p.registry.Placed, Prepare: p.prepareDatabase})
+	p.store = ingest.NewTables(p.db, p.placement)
+	p.live = aggregate.NewLive(aggregate.LiveConfig{Shard: shard}, aggregate.NewLiveTables(p.db, p.placement))
+	p.worker = rollup.New(rollup.Config{Shard: shard, Log: p.logger.With().Str("part", "rollup").Logger()}, rollup.NewTables(p.db, p.placement))
+	p.reader = aggregate.NewReader(aggregate.ReaderConfig{Shard: shard, Live: p.live, Rollups: p.worker, Places: p.placement}, p.db)
+	replayer := ingest.NewReplayer(ingest.ReplayerConfig{Shard: shard, Key: p.signing, Gone: p.places.Cover, Erased: p.store.Erased},
+		usageLog{log: p.log, erased: p.places}, p.store, p.prices)
 	p.verifier = rollup.NewVerifier(rollup.VerifyConfig{
 		Shard: shard, Log: countedLog{p.log, p.signing}, Replay: replayer.Check, NotOnLog: ingest.ErrNotOnLog,
-		BehindMax: p.cfg.behindMax(), Places: p.places,
+		BehindMax: p.cfg.behindMax(), Places: p.placement,
 	}, p.db)
 	p.repairer = rollup.NewRepairer(rollup.RepairConfig{
 		Restore: p.restoreWith(replayer), NotOnLog: ingest.ErrNotOnLog, Rebuild: p.live.Rebuild, Monitor: p.monitor, Metrics: p.auditMetrics,
@@ -271,12 +271,12 @@ func (p *pipeline) newWriter() *ingest.Writer {
 		},
 		BehindMax: p.cfg.behindMax(),
 		Claims:    &writerClaims{log: p.log, shard: shard},
-		Gone:      p.gone.Cover,
+		Gone:      p.places.Cover,
 		OnCommit:  p.committed,
 		OnResume:  p.resumed,
 		Metrics:   p.writerMetrics,
 		Logger:    p.logger.With().Str("part", "writer").Logger(),
-	}, usageLog{log: p.log, erased: p.gone}, p.store, p.prices)
+	}, usageLog{log: p.log, erased: p.places}, p.store, p.prices)
 }
 
 // committed hands accepted rows to the live totals and wakes the rollups.
@@ -306,8 +306,8 @@ func (p *pipeline) addJobs() error {
 	}, p.db)
 	return errors.Join(
 		p.jobs.Add(rollup.Job{Name: "audit", Schedule: failpoint.Schedule("17 * * * *"), Run: p.auditAll}),
-		p.jobs.Add(rollup.Job{Name: "erase", Schedule: failpoint.Schedule("23 3 * * *"), Run: p.eraseDue}),
 		p.jobs.Add(rollup.Job{Name: movesJob, Schedule: failpoint.Schedule("29 * * * *"), Run: p.endMoves}),
+		p.jobs.Add(rollup.Job{Name: "erase", Schedule: failpoint.Schedule("23 3 * * *"), Run: p.eraseDue}),
 		p.jobs.Add(rollup.Job{Name: trialsJob, Schedule: "7 * * * *", Run: p.endTrials}),
 		p.jobs.Add(rollup.Job{Name: "trim", Schedule: failpoint.Schedule("41 * * * *"), Run: p.trim}),
 	)

@@ -14,13 +14,14 @@ import (
 	"github.com/agentik-os/panda/internal/eventlog"
 	"github.com/agentik-os/panda/internal/export"
 	"github.com/agentik-os/panda/internal/httpapi"
+	"github.com/agentik-os/panda/internal/placement"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/schemas"
 )
 
 // newEraser returns who erases tenants and users for ever.
 func (p *pipeline) newEraser() *erasure.Eraser {
-	return erasure.New(p.erasureConfig(), p.log, p.db, p.gone)
+	return erasure.New(p.erasureConfig(), p.log, p.db, p.places)
 }
 
 func (p *pipeline) erasureConfig() erasure.Config {
@@ -31,11 +32,11 @@ func (p *pipeline) erasureConfig() erasure.Config {
 		Events:   func(r *eventlog.Record) int { return ingest.EventsIn(record(r), p.signing) },
 		Carries:  func(r *eventlog.Record, user string) bool { return ingest.CarriesUser(record(r), p.signing, user) },
 		Names:    ingest.NamesUser,
-		Hold:     jobLease{p.log}.Hold,
-		Halted:   p.monitor.Halted,
-		Rebuild:  p.live.Rebuild,
-		Drop:     p.dropDatabase,
-		Logger:   p.logger.With().Str("part", "erasure").Logger(),
+		Hold:     jobLease{p.log}.Hold, Placement: p.placement,
+		Halted:  p.monitor.Halted,
+		Rebuild: p.live.Rebuild,
+		Drop:    p.dropDatabase,
+		Logger:  p.logger.With().Str("part", "erasure").Logger(),
 	}
 }
 
@@ -95,11 +96,6 @@ func (r erasureRegistry) Closed(tenant string) error {
 	return nil
 }
 
-func (r erasureRegistry) Database(tenant string) string {
-	t, _ := r.registry.ByID(tenant)
-	return t.Database
-}
-
 func (r erasureRegistry) Subjects(tenant string) []string {
 	t, ok := r.registry.ByID(tenant)
 	if !ok {
@@ -133,6 +129,15 @@ func (r erasureRegistry) UserErased(ctx context.Context, _, tenant string, certi
 	return err
 }
 
+// dropDatabase removes the database of a tenant that is erased, once nobody reads it.
+func (p *pipeline) dropDatabase(ctx context.Context, name string) error {
+	if err := p.placement.Drain(ctx); err != nil {
+		return err
+	}
+	p.placement.Forget(name)
+	return p.db.DropDatabase(ctx, name)
+}
+
 // certificates returns the certificates of a tenant's erased users.
 func (r erasureRegistry) certificates(ctx context.Context, tenant string) (found []erasure.Certificate, err error) {
 	_, err = r.log.Find(ctx, schemas.StreamControl, []string{"control.erasure." + tenant + ".*"}, ^uint64(0), func(rec *eventlog.Record) error {
@@ -148,24 +153,13 @@ func (r erasureRegistry) certificates(ctx context.Context, tenant string) (found
 // newExporter returns who writes all that is held about a tenant.
 func (p *pipeline) newExporter() *export.Exporter {
 	return export.New(export.Config{
-		Shard: shard, Registry: p.registry, DB: p.db, Database: p.databaseOf,
+		Shard: shard, Registry: p.registry, Warehouse: p.exported,
 	})
 }
 
-// databaseOf returns where a tenant's rows lie, and stay until release is called.
-func (p *pipeline) databaseOf(ctx context.Context, tenant string) (string, func(), error) {
-	view, err := p.places.View(ctx)
-	if err != nil {
-		return "", nil, err
+func (p *pipeline) exported() (export.DB, *placement.Map, error) {
+	if err := p.ready(); err != nil {
+		return nil, nil, err
 	}
-	return view.Database(tenant), view.Close, nil
-}
-
-// dropDatabase removes the database of a tenant that is erased, once nobody reads it.
-func (p *pipeline) dropDatabase(ctx context.Context, database string) error {
-	if err := p.places.Drain(ctx); err != nil {
-		return err
-	}
-	p.places.Forget(database)
-	return p.db.DropDatabase(ctx, database)
+	return p.db, p.placement, nil
 }

@@ -38,7 +38,10 @@ type erasing struct {
 	isolated             bool // acme has a database of its own
 }
 
-func startErasing(t *testing.T, isolated bool) *erasing {
+func startErasing(t *testing.T) *erasing { return startErasingIn(t, false) }
+
+// startErasingIn gives the first tenant a database of its own, or not.
+func startErasingIn(t *testing.T, isolated bool) *erasing {
 	t.Helper()
 
 	e := &erasing{t: t, dir: filepath.Join(t.TempDir(), "data"), isolated: isolated, secrets: map[string]string{}, userSecrets: map[string]string{}}
@@ -165,26 +168,20 @@ func (e *erasing) await() {
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for e.live.Position().Seq < newest || e.worker.Position() < newest {
-		e.worker.Nudge()
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			e.t.Fatalf("counted up to %d, rolled up to %d, want %d", e.live.Position().Seq, e.worker.Position(), newest)
-		}
+	if err := errors.Join(e.live.WaitFor(ctx, newest), e.worker.WaitFor(ctx, newest)); err != nil {
+		e.t.Fatalf("counted up to %d, rolled up to %d, want %d: %v", e.live.Position().Seq, e.worker.Position(), newest, err)
 	}
 }
 
 // figures are what is known of a tenant, from rows, windows and identities.
 func (e *erasing) figures(tenant string) string {
 	e.t.Helper()
-	database, release, err := e.databaseOf(e.t.Context(), tenant)
+	view, err := e.placement.View(e.t.Context())
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	defer release()
+	defer view.Close()
+	database := view.Database(tenant)
 	var rows, calls, tokens, windows, windowTokens, conflicts, quarantined string
 	err = e.db.QueryRow(e.t.Context(), `SELECT toString(count()), toString(sum(calls)), toString(sum(input_tokens + output_tokens)) || ' ' || toString(ifNull(sum(cost), 0)),
 		(SELECT toString(count()) FROM {database:Identifier}.rollup FINAL WHERE tenant = {t:String}),
@@ -273,7 +270,7 @@ func TestEraseTenant(t *testing.T) {
 }
 
 func eraseTenant(t *testing.T, isolated bool) {
-	e := startErasing(t, isolated)
+	e := startErasingIn(t, isolated)
 	e.fill()
 	if (e.acme.Database != "") != isolated {
 		t.Fatalf("the tenant's database is %q", e.acme.Database)
@@ -358,7 +355,7 @@ func eraseTenant(t *testing.T, isolated bool) {
 // An erased user's names are gone from every store and every file, the sums are what
 // they were, and what cannot be judged again any more is said and is no fault.
 func TestEraseUser(t *testing.T) {
-	e := startErasing(t, true)
+	e := startErasingIn(t, true)
 	e.fill()
 	user := e.secret("user") + "-1"
 	own := map[string]string{"user": user, "session": "sess-" + rand.Text(), "run": "run-" + rand.Text(), "tag": "tag-" + rand.Text()}
@@ -425,7 +422,7 @@ func TestEraseOutlivesKills(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "failpoint", "-o", program, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	e := startErasing(t, false)
+	e := startErasing(t)
 	e.fill()
 	want := e.figures(e.globex.ID)
 	// It was deleted long ago, so the job that erases finds it due.

@@ -43,13 +43,13 @@ func (x *exported) sums() map[string]export.ManifestSection {
 // An export holds everything about its tenant and nothing about another, fits its
 // schema, proves that it is whole, and says the same in every format.
 func TestExport(t *testing.T) {
-	e := startErasing(t, true)
+	e := startErasing(t)
 	e.fill()
 	if _, err := e.registry.CreateKey(t.Context(), tenancy.Actor{ID: "system:test"}, tenancy.NewKey{ID: "abcdefgh", TenantID: e.acme.ID,
 		Name: "ci", Scopes: []tenancy.Permission{tenancy.PermissionRead}, Hash: [32]byte{1, 2, 3}}); err != nil {
 		t.Fatal(err)
 	}
-	exporter := export.New(export.Config{Shard: shard, Registry: e.registry, DB: e.db, Database: e.databaseOf, PageRows: 7})
+	exporter := export.New(export.Config{Shard: shard, Registry: e.registry, Warehouse: e.exported, PageRows: 7})
 	own := tenancy.ScopeOf(e.acme.ID, "user:test", tenancy.PermissionRead)
 	texts := map[export.Format][]byte{}
 	for _, format := range []export.Format{export.JSON, export.NDJSON, export.Zip} {

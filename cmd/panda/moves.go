@@ -62,7 +62,7 @@ func (p *pipeline) restoreWith(replayer *ingest.Replayer) func(context.Context, 
 // mover moves tenants on behalf of somebody.
 func (p *pipeline) mover(by tenancy.Actor) *isolation.Mover {
 	cfg := isolation.Config{
-		Shard: shard, Places: p.places, Pause: p.pauseCounting, Hold: p.holdMoves,
+		Shard: shard, Places: p.placement, Pause: p.pauseCounting, Hold: p.holdMoves,
 		Place: func(ctx context.Context, tenant string, to tenancy.Isolation, database string) error {
 			_, err := p.registry.Place(ctx, by, tenant, to, database)
 			return err

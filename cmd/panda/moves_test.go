@@ -12,7 +12,7 @@ import (
 // TestMoveInThePipeline: a tenant moves there and back with the real writer paused, never
 // while anything is erased, and everything agrees in between.
 func TestMoveInThePipeline(t *testing.T) {
-	e := startErasing(t, false)
+	e := startErasing(t)
 	e.fill()
 	by := tenancy.Actor{ID: "system:test"}
 	_, release, err := jobLease{e.log}.Hold(t.Context(), erasure.Lease)

@@ -71,21 +71,22 @@ type pipeline struct {
 	limiter  *ratelimit.Limiter
 	direct   directKeys
 
-	db     *warehouse.DB
-	places *placement.Map
-	store  *ingest.Tables
-	live   *aggregate.Live
-	reader *aggregate.Reader
-	worker *rollup.Worker
-	jobs   *rollup.Jobs
+	db *warehouse.DB
+	// placement says in which database a tenant's rows lie.
+	placement *placement.Map
+	store     *ingest.Tables
+	live      *aggregate.Live
+	reader    *aggregate.Reader
+	worker    *rollup.Worker
+	jobs      *rollup.Jobs
 
 	verifier *rollup.Verifier
 	repairer *rollup.Repairer
 	auditor  *rollup.Auditor
 	eraser   *erasure.Eraser
 	exporter *export.Exporter
-	// gone knows where messages were erased from the log.
-	gone *erasure.Places
+	// places knows where messages were erased from the log.
+	places *erasure.Places
 	// These outlive a warehouse that had to be opened, or counting begun, again.
 	auditMetrics  *rollup.AuditMetrics
 	writerMetrics *ingest.WriterMetrics
@@ -198,7 +199,7 @@ func (p *pipeline) openLog(ctx context.Context) (err error) {
 		return err
 	}
 	p.lag = newLagMonitor(p.cfg.LagMax)
-	p.gone = erasure.NewPlaces(p.log)
+	p.places = erasure.NewPlaces(p.log)
 	p.registry = tenancy.New(tenancy.Config{DatabaseOf: p.cfg.newDatabases(), Logger: p.logger.With().Str("part", "tenancy").Logger()}, p.log)
 	authentication := auth.Config{Registry: p.registry, Members: p.registry, PlatformAdmins: p.admins(), Logger: p.logger}
 	if p.signIns, err = p.tokens(); err != nil {

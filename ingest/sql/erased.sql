@@ -1,7 +1,7 @@
+-- all tenants: a range holds messages of all of them.
 -- What was erased of a committed range, per tenant: of one that is erased as a whole,
 -- with all that the ledger still counts for it; of one of whose users messages were
 -- erased, only what the log lost.
--- all tenants: a range holds messages of all of them
 SELECT
     tenant,
     max(e.whole) AS is_whole,

@@ -13,6 +13,7 @@ import (
 
 	"github.com/agentik-os/panda/internal/eventlog"
 	"github.com/agentik-os/panda/internal/failpoint"
+	"github.com/agentik-os/panda/internal/placement"
 	"github.com/agentik-os/panda/schemas"
 )
 
@@ -21,9 +22,6 @@ type Registry interface {
 	// Closed returns nil if nothing of the tenant's is taken in any more, and why not
 	// otherwise: a tenant has to be deleted before it can be erased.
 	Closed(tenant string) error
-	// Database is where the tenant's rows and windows lie, "" for the database that all
-	// share.
-	Database(tenant string) string
 	// Subjects are those of CONTROL that hold records of the tenant alone.
 	Subjects(tenant string) []string
 	// Erased records that a tenant is erased, with its certificate, and returns the
@@ -60,8 +58,11 @@ type Config struct {
 	Halted func() error
 	// Rebuild makes the live totals anew from the tables.
 	Rebuild func(ctx context.Context) error
-	// Drop removes a database that was an erased tenant's, and is empty. It can be
-	// repeated. Nil: there are none.
+	// Placement says in which database a tenant's rows lie; nil is one for all. No
+	// tenant may move while an erasure runs: Hold's lease is that of moves too.
+	Placement *placement.Map
+	// Drop removes the database of its own that an erased tenant had, which is empty by
+	// then. It can be repeated. Nil: there are none.
 	Drop func(ctx context.Context, database string) error
 	// Stores are other places.
 	Stores []Store
@@ -97,6 +98,9 @@ func New(cfg Config, log Log, db DB, places *Places) *Eraser {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Placement == nil {
+		cfg.Placement = placement.Shared(db.Database())
 	}
 	return &Eraser{cfg: cfg, log: log, db: db, places: places, progress: func(string, uint64, uint64) {}}
 }
@@ -202,7 +206,6 @@ func (e *Eraser) begin(ctx context.Context, st *state, user string) error {
 	if st.Position, err = e.counted(ctx, max(newest, st.After)); err != nil {
 		return err
 	}
-	st.Database = e.cfg.Registry.Database(st.Tenant)
 	e.progress("plan", 0, 1)
 	var entries []entry
 	if st.Whole {
@@ -414,9 +417,18 @@ func (e *Eraser) certify(ctx context.Context, st *state) error {
 	} else if err := e.cfg.Registry.UserErased(ctx, st.Actor, st.Tenant, text); err != nil {
 		return fmt.Errorf("record the certificate: %w", err)
 	}
-	if st.Whole && st.Database != "" && e.cfg.Drop != nil {
-		if err := e.cfg.Drop(ctx, st.Database); err != nil {
-			return fmt.Errorf("drop the tenant's database: %w", err)
+	if st.Whole && e.cfg.Drop != nil {
+		databases, err := e.databases(ctx, st.Tenant)
+		if err != nil {
+			return err
+		}
+		for _, name := range databases {
+			if name == e.db.Database() {
+				continue
+			}
+			if err := e.cfg.Drop(ctx, name); err != nil {
+				return fmt.Errorf("drop the tenant's database: %w", err)
+			}
 		}
 	}
 	st.Phase = phaseDone

@@ -109,7 +109,11 @@ func (e *Eraser) planTenant(ctx context.Context, st *state, after uint64) ([]ent
 		return nil, nil, err
 	}
 	params := []warehouse.Param{{Name: "tenant", Value: st.Tenant}, {Name: "after", Value: after}, {Name: "upto", Value: st.Position}}
-	content := append(params[:len(params):len(params)], e.in(st))
+	content, done, err := e.content(ctx, st.Tenant)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer done()
 	err = e.query(ctx, "rows", func(rows *warehouse.Rows) error {
 		var seq uint64
 		var s entry
@@ -129,7 +133,7 @@ func (e *Eraser) planTenant(ctx context.Context, st *state, after uint64) ([]ent
 		in.RowHash += s.RowHash
 		in.Keys = append(in.Keys, seq)
 		return nil
-	}, content...)
+	}, append(params, content)...)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -157,7 +161,7 @@ func (e *Eraser) planTenant(ctx context.Context, st *state, after uint64) ([]ent
 		months = append(months, Month{})
 		m := &months[len(months)-1]
 		return rows.Scan(&m.Month, &m.Calls, &m.Tokens, &m.Cost)
-	}, content...)
+	}, append(params, content)...)
 	return r.touched(), months, err
 }
 
@@ -200,6 +204,11 @@ func (e *Eraser) planUser(ctx context.Context, st *state, user string) ([]entry,
 		return err
 	}
 	params := []warehouse.Param{{Name: "tenant", Value: st.Tenant}, {Name: "upto", Value: st.Position}}
+	content, done, err := e.content(ctx, st.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	err = e.query(ctx, "user_rows", func(rows *warehouse.Rows) error {
 		var place uint64
 		if err := rows.Scan(&place); err != nil {
@@ -207,7 +216,7 @@ func (e *Eraser) planUser(ctx context.Context, st *state, user string) ([]entry,
 		}
 		st.Erased["usage_raw"]++
 		return add(place)
-	}, append(params[:len(params):len(params)], warehouse.Param{Name: "user", Value: user}, e.in(st))...)
+	}, append(params, content, warehouse.Param{Name: "user", Value: user})...)
 	if err != nil {
 		return nil, err
 	}

@@ -28,7 +28,6 @@ type state struct {
 	Round       int               `json:"round"`
 	Tenant      string            `json:"tenant"`
 	Whole       bool              `json:"whole"`
-	Database    string            `json:"database,omitempty"` // of its own; "" for the shared one
 	Actor       string            `json:"actor"`
 	StartedAt   time.Time         `json:"started_at"`
 	Phase       string            `json:"phase"`

@@ -69,7 +69,7 @@ func (e *Eraser) sweep(ctx context.Context, st *state) (did bool, err error) {
 // known reports whether the warehouse knows of a plan: then it counts.
 func (e *Eraser) known(ctx context.Context, st *state) (known bool, err error) {
 	err = e.query(ctx, "known", func(rows *warehouse.Rows) error { return rows.Scan(&known) },
-		warehouse.Param{Name: "erasure", Value: st.plan()})
+		warehouse.Param{Name: "tenant", Value: st.Tenant}, warehouse.Param{Name: "erasure", Value: st.plan()})
 	return known, err
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/agentik-os/panda/internal/failpoint"
+	"github.com/agentik-os/panda/internal/placement"
 	"github.com/agentik-os/panda/internal/warehouse"
 	"github.com/agentik-os/panda/schemas"
 )
@@ -143,34 +144,31 @@ func (e *Eraser) eraseTables(ctx context.Context, st *state) error {
 		return fmt.Sprintf("IN (SELECT arrayJoin(%s) FROM %s.erased WHERE erasure = '%s')", column, e.db.Database(), st.plan())
 	}
 	own := "tenant = '" + st.Tenant + "'"
-	databases, err := e.databases(ctx, st)
-	if err != nil {
-		return err
-	}
 	var steps [][2]string
 	if st.Whole {
 		until := fmt.Sprintf(" AND bitNot(rank) <= %d", st.Position)
 		upTo := fmt.Sprintf(" AND seq <= %d", st.Position)
 		steps = [][2]string{
 			{"usage_keys", "DELETE WHERE seq " + listed("keys")},
+			{"usage_raw", "DELETE WHERE " + own + until},
 			{"conflicts", "DELETE WHERE " + own + upTo},
 			{"quarantine", "DELETE WHERE " + own + upTo},
-		}
-		for _, database := range databases {
-			steps = append(steps, [2]string{database + ".usage_raw", "DELETE WHERE " + own + until},
-				[2]string{database + ".rollup", "DELETE WHERE " + own})
+			{"rollup", "DELETE WHERE " + own},
 		}
 	} else {
 		at := " AND bitShiftLeft(seq, 16) + idx " + listed("rows")
 		steps = [][2]string{
+			{"usage_raw", "UPDATE user = '', session = '', run = '', parent_run = '', tags = map(), error = '' WHERE " + own +
+				" AND bitShiftLeft(bitNot(rank), 16) + idx " + listed("rows")},
 			{"conflicts", "UPDATE body = '' WHERE " + own + at},
 			{"quarantine", "UPDATE body = '', pointer = '', detail = '' WHERE " + own + at},
 		}
-		for _, database := range databases {
-			steps = append(steps, [2]string{database + ".usage_raw", "UPDATE user = '', session = '', run = '', parent_run = '', tags = map(), error = '' WHERE " +
-				own + " AND bitShiftLeft(bitNot(rank), 16) + idx " + listed("rows")})
-		}
 	}
+	databases, err := e.databases(ctx, st.Tenant)
+	if err != nil {
+		return err
+	}
+	steps = everywhere(databases, steps)
 	var touched []string
 	for i, step := range steps {
 		e.progress("tables", uint64(i), uint64(len(steps)))
@@ -193,53 +191,59 @@ func (e *Eraser) eraseTables(ctx context.Context, st *state) error {
 	return nil
 }
 
-// in names the database of the tenant's content to a statement.
-func (e *Eraser) in(st *state) warehouse.Param {
-	database := st.Database
-	if database == "" {
-		database = e.db.Database()
-	}
-	return warehouse.Param{Name: "database", Value: database}
-}
-
-// databases are those that may hold content of the tenant: the one that all share,
-// where a move may have left something, and its own, if it is there.
-func (e *Eraser) databases(ctx context.Context, st *state) (found []string, err error) {
-	err = e.query(ctx, "databases", func(rows *warehouse.Rows) error {
-		found = append(found, "")
-		return rows.Scan(&found[len(found)-1])
-	}, warehouse.Param{Name: "databases", Value: []string{e.db.Database(), st.Database}})
-	for _, name := range found {
-		if !plainName.MatchString(name) {
-			return nil, fmt.Errorf("the database %q is none of ours: %w", name, schemas.ErrInvalid)
+// everywhere makes one step for each database of those about rows and windows.
+func everywhere(databases []string, steps [][2]string) (all [][2]string) {
+	for _, step := range steps {
+		if step[0] != "usage_raw" && step[0] != "rollup" {
+			all = append(all, step)
+			continue
+		}
+		for _, database := range databases {
+			all = append(all, [2]string{database + "." + step[0], step[1]})
 		}
 	}
-	return found, err
+	return all
+}
+
+// content is the database in which a tenant's rows count, for a statement; done ends the
+// view of it.
+func (e *Eraser) content(ctx context.Context, tenant string) (database warehouse.Param, done func(), err error) {
+	view, err := e.cfg.Placement.View(ctx)
+	if err != nil {
+		return warehouse.Param{}, nil, err
+	}
+	return view.Of(tenant).Param(), view.Close, nil
+}
+
+// databases are those that may hold rows of a tenant, whether they count there or not:
+// what a move left behind, or a backup brought back, goes too.
+func (e *Eraser) databases(ctx context.Context, tenant string) (names []string, err error) {
+	err = e.query(ctx, "databases", func(rows *warehouse.Rows) error {
+		names = append(names, "")
+		return rows.Scan(&names[len(names)-1])
+	}, warehouse.Param{Name: "shared", Value: e.db.Database()},
+		warehouse.Param{Name: "own", Value: placement.DatabaseOf(e.db.Database(), tenant)})
+	return names, err
 }
 
 // inTables counts what the tables hold of the tenant, whether it counts or not.
 func (e *Eraser) inTables(ctx context.Context, st *state) (left uint64, err error) {
-	err = e.query(ctx, "left", func(rows *warehouse.Rows) error {
-		var conflicts, quarantined uint64
-		err := rows.Scan(&conflicts, &quarantined)
-		left += conflicts + quarantined
+	add := func(rows *warehouse.Rows) error {
+		var n [2]uint64
+		err := rows.Scan(&n[0], &n[1])
+		left += n[0] + n[1]
 		return err
-	}, warehouse.Param{Name: "tenant", Value: st.Tenant})
-	if err != nil {
+	}
+	tenant := warehouse.Param{Name: "tenant", Value: st.Tenant}
+	if err := e.query(ctx, "left", add, tenant); err != nil {
 		return 0, err
 	}
-	databases, err := e.databases(ctx, st)
+	databases, err := e.databases(ctx, st.Tenant)
 	if err != nil {
 		return 0, err
 	}
 	for _, database := range databases {
-		err = e.query(ctx, "content_left", func(rows *warehouse.Rows) error {
-			var stored, windows uint64
-			err := rows.Scan(&stored, &windows)
-			left += stored + windows
-			return err
-		}, warehouse.Param{Name: "tenant", Value: st.Tenant}, warehouse.Param{Name: "database", Value: database})
-		if err != nil {
+		if err := e.query(ctx, "left_content", add, tenant, warehouse.Param{Name: "database", Value: database}); err != nil {
 			return 0, err
 		}
 	}
@@ -250,7 +254,7 @@ func (e *Eraser) inTables(ctx context.Context, st *state) (left uint64, err erro
 // keysLeft counts the identities that are stored of those that a plan names.
 func (e *Eraser) keysLeft(ctx context.Context, st *state) (left uint64, err error) {
 	err = e.query(ctx, "keys_left", func(rows *warehouse.Rows) error { return rows.Scan(&left) },
-		warehouse.Param{Name: "erasure", Value: st.plan()})
+		warehouse.Param{Name: "tenant", Value: st.Tenant}, warehouse.Param{Name: "erasure", Value: st.plan()})
 	return left, err
 }
 

@@ -14,6 +14,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/agentik-os/panda/internal/placement"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/internal/warehouse"
 	"github.com/agentik-os/panda/schemas"
@@ -78,10 +79,8 @@ type Config struct {
 	// Shard is the ledger's shard.
 	Shard    uint32
 	Registry *tenancy.Registry
-	DB       DB
-	// Database returns the database of a tenant's rows, which stays its own until
-	// release is called. It is asked after the position of the log is read.
-	Database func(ctx context.Context, tenant string) (database string, release func(), err error)
+	// Warehouse returns the warehouse, and in which of its databases tenants' rows lie.
+	Warehouse func() (DB, *placement.Map, error)
 	// PageRows is how many rows one query returns, 20,000: a page takes well under the
 	// time that a query may take, however large the tenant is.
 	PageRows int

@@ -124,19 +124,23 @@ func (x *Exporter) write(ctx context.Context, scope tenancy.Scope, t *tenancy.Te
 	if err := x.writeRegistry(ctx, scope, t, d); err != nil {
 		return err
 	}
-	db := x.cfg.DB
-	err := query(ctx, db, "position", func(rows *warehouse.Rows) error { return rows.Scan(&d.manifest.Position) },
+	db, places, err := x.cfg.Warehouse()
+	if err != nil {
+		return err
+	}
+	err = query(ctx, db, "position", func(rows *warehouse.Rows) error { return rows.Scan(&d.manifest.Position) },
 		warehouse.Param{Name: "shard", Value: x.cfg.Shard})
 	if err != nil {
 		return err
 	}
-	database, release, err := x.cfg.Database(ctx, t.ID)
+	// After the position: the view has everything up to it.
+	view, err := places.View(ctx)
 	if err != nil {
 		return err
 	}
-	defer release()
+	defer view.Close()
 	asOf := []warehouse.Param{{Name: "tenant", Value: t.ID}, {Name: "position", Value: d.manifest.Position}}
-	content := append(asOf[:len(asOf):len(asOf)], warehouse.Param{Name: "database", Value: database})
+	content := append(asOf[:len(asOf):len(asOf)], view.Of(t.ID).Param())
 	if err := d.section("agents", false); err != nil {
 		return err
 	}

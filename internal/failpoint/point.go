@@ -32,6 +32,13 @@ const (
 	RollupBeforeRecord Point = "rollup_before_record"
 	JobBeforeRecord    Point = "job_before_record"
 
+	MoveBegun    Point = "move_begun"
+	MoveCopied   Point = "move_copied"
+	MovePaused   Point = "move_paused"
+	MoveVerified Point = "move_verified"
+	MovePlaced   Point = "move_placed"
+	MoveCleaned  Point = "move_cleaned"
+
 	ErasureRecorded  Point = "erasure_recorded"
 	ErasureMarked    Point = "erasure_marked"
 	ErasureTable     Point = "erasure_table"
@@ -39,13 +46,6 @@ const (
 	ErasureLog       Point = "erasure_log"
 	ErasureDone      Point = "erasure_done"
 	ErasureCertified Point = "erasure_certified"
-
-	MoveBegun    Point = "move_begun"
-	MoveCopied   Point = "move_copied"
-	MovePaused   Point = "move_paused"
-	MoveVerified Point = "move_verified"
-	MovePlaced   Point = "move_placed"
-	MoveCleaned  Point = "move_cleaned"
 )
 
 // The rare paths.

@@ -105,8 +105,8 @@ type Mover struct {
 // New returns a Mover.
 func New(cfg Config, db DB) *Mover { return &Mover{cfg: cfg.withDefaults(), db: db} }
 
-// DatabaseOf is the name of a tenant's own database, beside the shared one.
-func DatabaseOf(shared, tenant string) string { return shared + "_" + tenant }
+// DatabaseOf is placement.DatabaseOf.
+func DatabaseOf(shared, tenant string) string { return placement.DatabaseOf(shared, tenant) }
 
 // The steps of a move, in order. All but the last two are told to Progress.
 const (

@@ -50,6 +50,9 @@ func New(cfg Config) *Map {
 	return &Map{cfg: cfg, current: newGeneration(nil), moved: make(chan struct{}), prepared: map[string]bool{}}
 }
 
+// DatabaseOf is the name of a tenant's own database, beside the shared one.
+func DatabaseOf(shared, tenant string) string { return shared + "_" + tenant }
+
 // Shared returns the Map of a warehouse in which all tenants share one database.
 func Shared(database string) *Map { return New(Config{Shared: database}) }
 

@@ -17,8 +17,7 @@ const noPartition = "190001"
 // Forget takes from the disk what statements before it have taken out of tables: parts
 // that a mutation or a merge has replaced, which the engine otherwise keeps for eight
 // minutes, and parts that were detached, whatever they hold. It returns how many of each
-// went. A table may be named with its database. A part that a running query reads is
-// waited for until ctx ends.
+// went. A part that a running query reads is waited for until ctx ends.
 //
 // The engine removes replaced parts at once when a partition is dropped, so one that
 // does not exist is dropped, while the parts may have no lifetime. Tables with replicas
@@ -37,14 +36,13 @@ func (db *DB) Forget(ctx context.Context, tables ...string) (replaced, detached 
 }
 
 func (db *DB) forget(ctx context.Context, table string) (replaced, detached int, err error) {
-	database, name := db.cfg.Database, table
-	if d, n, qualified := strings.Cut(table, "."); qualified {
-		database, name = d, n
-	}
-	which := []Param{{Name: "database", Value: database}, {Name: "table", Value: name}}
 	onCluster := ""
 	if db.cfg.Cluster != "" {
 		onCluster = " ON CLUSTER " + db.cfg.Cluster
+	}
+	database, name, err := db.tableOf(table)
+	if err != nil {
+		return 0, 0, err
 	}
 	if err := db.Exec(ctx, "ALTER TABLE "+table+onCluster+" MODIFY SETTING old_parts_lifetime = 0"); err != nil {
 		return 0, 0, err
@@ -53,7 +51,7 @@ func (db *DB) forget(ctx context.Context, table string) (replaced, detached int,
 		// A crash before this leaves a table that forgets at once; the next Forget mends it.
 		err = errors.Join(err, db.Exec(context.WithoutCancel(ctx), "ALTER TABLE "+table+onCluster+" RESET SETTING old_parts_lifetime"))
 	}()
-	if detached, err = db.dropDetached(ctx, table, which); err != nil {
+	if detached, err = db.dropDetached(ctx, table); err != nil {
 		return 0, detached, err
 	}
 	const lookEvery = 100 * time.Millisecond
@@ -63,7 +61,7 @@ func (db *DB) forget(ctx context.Context, table string) (replaced, detached int,
 	for {
 		var left uint64
 		err := db.QueryRow(ctx, "SELECT count() FROM system.parts WHERE database = {database:String} AND table = {table:String} AND NOT active",
-			which...).Scan(&left)
+			Param{Name: "database", Value: database}, Param{Name: "table", Value: name}).Scan(&left)
 		if err != nil {
 			return 0, detached, err
 		}
@@ -83,9 +81,26 @@ func (db *DB) forget(ctx context.Context, table string) (replaced, detached int,
 	}
 }
 
+// tableOf takes the name of a table apart, which may have that of a database before it.
+func (db *DB) tableOf(table string) (database, name string, err error) {
+	database, name, found := strings.Cut(table, ".")
+	if !found {
+		database, name = db.cfg.Database, table
+	}
+	if !isName(database) || !isName(name) {
+		return "", "", usagef("%q is not a table name", table)
+	}
+	return database, name, nil
+}
+
 // dropDetached removes the parts that were taken out of a table.
-func (db *DB) dropDetached(ctx context.Context, table string, which []Param) (int, error) {
-	rows, err := db.Query(ctx, "SELECT name FROM system.detached_parts WHERE database = {database:String} AND table = {table:String}", which...)
+func (db *DB) dropDetached(ctx context.Context, table string) (int, error) {
+	database, name, err := db.tableOf(table)
+	if err != nil {
+		return 0, err
+	}
+	rows, err := db.Query(ctx, "SELECT name FROM system.detached_parts WHERE database = {database:String} AND table = {table:String}",
+		Param{Name: "database", Value: database}, Param{Name: "table", Value: name})
 	if err != nil {
 		return 0, err
 	}

@@ -1,5 +1,5 @@
+-- all tenants: an erasure that begins or ends changes what every check sees.
 -- The erasures that count, and how far they are: while a check runs, none may begin to.
--- all tenants: an erasure that begins or ends changes what every check sees
 SELECT
     erasure,
     state

@@ -66,8 +66,8 @@ FROM
         WHERE grain = 'hour'
             AND window >= toDateTime({from_s:Int64}, 'UTC')
             AND window < toDateTime({to_s:Int64}, 'UTC')
-            AND tenant NOT IN (SELECT tenant FROM erasures FINAL WHERE whole = 1 AND state = 1)
             AND (empty({elsewhere:Array(String)}) OR tenant NOT IN (SELECT arrayJoin({elsewhere:Array(String)})))
+            AND tenant NOT IN (SELECT tenant FROM erasures FINAL WHERE whole = 1 AND state = 1)
         GROUP BY tenant, start, provider, model, department, cost_center, agent
     )
     GROUP BY tenant, start
@@ -94,8 +94,8 @@ FULL JOIN
     WHERE grain = 'day'
         AND window >= toDateTime({from_s:Int64}, 'UTC')
         AND window < toDateTime({to_s:Int64}, 'UTC')
-        AND tenant NOT IN (SELECT tenant FROM erasures FINAL WHERE whole = 1 AND state = 1)
         AND (empty({elsewhere:Array(String)}) OR tenant NOT IN (SELECT arrayJoin({elsewhere:Array(String)})))
+        AND tenant NOT IN (SELECT tenant FROM erasures FINAL WHERE whole = 1 AND state = 1)
     GROUP BY tenant, start
 ) AS w ON s.tenant = w.tenant AND s.start = w.start
 WHERE is_source != is_window

@@ -1,6 +1,6 @@
+-- all tenants: the ledger vouches for sums over all of them.
 -- What was erased from the log, per range; and, while that goes on, at which positions
 -- nothing is looked at any more, whether it is gone yet or not.
--- all tenants: the ledger vouches for sums over all of them
 SELECT
     from_seq,
     sum(e.messages) AS messages_sum,

@@ -1,6 +1,6 @@
+-- all tenants: the ledger vouches for sums over all of them.
 -- What was erased of conflicts and quarantine, per part as in the statement for the
 -- ledger.
--- all tenants: the ledger vouches for sums over all of them
 SELECT
     toUInt32(arrayCount(b -> b <= from_seq, {bounds:Array(UInt64)})) AS part,
     sum(e.conflicts + e.quarantined) AS rejects,

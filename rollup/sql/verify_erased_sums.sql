@@ -1,6 +1,6 @@
+-- all tenants: the ledger vouches for sums over all of them.
 -- What was erased of the rows that the ledger vouches for, per part as in the statement
 -- for the ledger: rows that are stored and these add up to it.
--- all tenants: the ledger vouches for sums over all of them
 SELECT
     toUInt32(arrayCount(b -> b <= from_seq, {bounds:Array(UInt64)})) AS part,
     sum(e.accepted) AS accepted_sum,

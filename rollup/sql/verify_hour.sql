@@ -67,8 +67,8 @@ FROM
         WHERE time >= fromUnixTimestamp64Milli({from_s:Int64} * 1000, 'UTC')
             AND time < fromUnixTimestamp64Milli({to_s:Int64} * 1000, 'UTC')
             AND seq <= {position:UInt64}
-            AND tenant NOT IN (SELECT tenant FROM erasures FINAL WHERE whole = 1 AND state = 1)
             AND (empty({elsewhere:Array(String)}) OR tenant NOT IN (SELECT arrayJoin({elsewhere:Array(String)})))
+            AND tenant NOT IN (SELECT tenant FROM erasures FINAL WHERE whole = 1 AND state = 1)
         GROUP BY tenant, start, provider, model, department, cost_center, agent
     )
     GROUP BY tenant, start
@@ -95,8 +95,8 @@ FULL JOIN
     WHERE grain = 'hour'
         AND window >= toDateTime({from_s:Int64}, 'UTC')
         AND window < toDateTime({to_s:Int64}, 'UTC')
-        AND tenant NOT IN (SELECT tenant FROM erasures FINAL WHERE whole = 1 AND state = 1)
         AND (empty({elsewhere:Array(String)}) OR tenant NOT IN (SELECT arrayJoin({elsewhere:Array(String)})))
+        AND tenant NOT IN (SELECT tenant FROM erasures FINAL WHERE whole = 1 AND state = 1)
     GROUP BY tenant, start
 ) AS w ON s.tenant = w.tenant AND s.start = w.start
 WHERE is_source != is_window

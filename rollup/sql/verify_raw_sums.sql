@@ -23,9 +23,9 @@ FROM
     FROM {database:Identifier}.usage_raw FINAL
     WHERE seq >= {from:UInt64}
         AND seq <= {upto:UInt64}
+        AND (empty({elsewhere:Array(String)}) OR tenant NOT IN (SELECT arrayJoin({elsewhere:Array(String)})))
         AND NOT (tenant IN (SELECT tenant FROM erasures FINAL WHERE whole = 1 AND state = 1)
             AND seq <= (SELECT max(position) FROM erasures FINAL WHERE whole = 1 AND state = 1))
-        AND (empty({elsewhere:Array(String)}) OR tenant NOT IN (SELECT arrayJoin({elsewhere:Array(String)})))
 )
 GROUP BY part
 ORDER BY part

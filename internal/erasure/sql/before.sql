@@ -1,4 +1,3 @@
--- all tenants: beside the one tenant it reads which erasures are valid, by their ids.
 -- How many events earlier erasures took from the log, of users of a tenant, per range.
 SELECT
     from_seq,
@@ -6,6 +5,6 @@ SELECT
 FROM erased AS e FINAL
 WHERE shard = {shard:UInt32}
     AND tenant = {tenant:String}
-    AND erasure IN (SELECT erasure FROM erasures FINAL)
+    AND erasure IN (SELECT erasure FROM erasures FINAL WHERE tenant = {tenant:String})
 GROUP BY from_seq
 ORDER BY from_seq

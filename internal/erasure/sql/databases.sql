@@ -1,6 +1,6 @@
--- Which of some databases have tables of content.
-SELECT DISTINCT database
-FROM system.tables
-WHERE database IN (SELECT arrayJoin({databases:Array(String)}))
-    AND name = 'usage_raw'
-ORDER BY database
+-- The databases that may hold rows of a tenant: the shared one, and its own if there is
+-- one, in force or not.
+SELECT name
+FROM system.databases
+WHERE name IN ({shared:String}, {own:String})
+ORDER BY name

@@ -1,5 +1,5 @@
--- all tenants: it asks for one erasure by its id, which is of one tenant.
 -- Whether the warehouse knows of an erasure.
 SELECT count() > 0 AS is_known
 FROM erasures
-WHERE erasure = {erasure:String}
+WHERE tenant = {tenant:String}
+    AND erasure = {erasure:String}
