@@ -160,9 +160,9 @@ type tenantView struct {
 	Budgets          []tenancy.Budget       `json:"budgets"`
 	Quotas           tenancy.Quotas         `json:"quotas"`
 	QuotaOverrides   tenancy.QuotaOverrides `json:"quota_overrides"`
-	Isolation        tenancy.Isolation      `json:"isolation"`
-	DashboardURL     string                 `json:"dashboard_url"`
-	CreatedAt        time.Time              `json:"created_at"`
+	Isolation        tenancy.Isolation      `json:"isolation,omitempty"`
+	DashboardURL     string                 `json:"dashboard_url,omitempty"`
+	CreatedAt        time.Time              `json:"created_at,omitzero"`
 	UpdatedAt        time.Time              `json:"updated_at"`
 	TrialEndsAt      time.Time              `json:"trial_ends_at,omitzero"`
 	DeletedAt        time.Time              `json:"deleted_at,omitzero"`
@@ -177,7 +177,10 @@ func (t *Tenants) viewOf(of *tenancy.Tenant) tenantView {
 		Status: of.Status, SuspendedReason: of.SuspendedReason, BillingEmail: of.BillingEmail, StripeCustomerID: of.StripeCustomerID,
 		Budgets: of.Budgets, Quotas: t.Registry.Quotas(of), QuotaOverrides: of.QuotaOverrides, Isolation: of.Isolation,
 		CreatedAt: of.CreatedAt, UpdatedAt: of.UpdatedAt, DeletedAt: of.DeletedAt, EraseAt: of.EraseAt, ErasedAt: of.ErasedAt,
-		Certificate: of.Certificate, Revision: of.Revision, DashboardURL: t.PublicURL + "/t/" + of.Slug}
+		Certificate: of.Certificate, Revision: of.Revision}
+	if of.Slug != "" { // it goes when the tenant is erased, as all that may be empty here
+		v.DashboardURL = t.PublicURL + "/t/" + of.Slug
+	}
 	if of.Status == tenancy.StatusTrial {
 		v.TrialEndsAt = of.TrialEndsAt
 	}

@@ -984,10 +984,8 @@ type AuditedQuery struct {
 	// RunsOfAllTenants Runs that named no tenant.
 	RunsOfAllTenants int64 `json:"runs_of_all_tenants"`
 
-	// SlowestMs A duration in milliseconds, exact to the microsecond.
-	//
-	// Examples: 12.345
-	SlowestMs Milliseconds `json:"slowest_ms"`
+	// SlowestUs The longest run, in microseconds.
+	SlowestUs int64 `json:"slowest_us"`
 
 	// Source Its file in the source; empty for one that is in no file.
 	Source string `json:"source"`
@@ -1413,6 +1411,9 @@ type Jobs struct {
 type Joined struct {
 	Key    *Key   `json:"key,omitempty"`
 	Member Member `json:"member"`
+
+	// Tenant Of an erased tenant no more is left than its id, its revision, when it was erased, and the certificate: name, slug and
+	// plan are empty, and there is neither a quota nor isolation, dashboard_url or created_at.
 	Tenant Tenant `json:"tenant"`
 }
 
@@ -1634,11 +1635,6 @@ type Migration struct {
 	// Windows Windows that were.
 	Windows int64 `json:"windows"`
 }
-
-// Milliseconds A duration in milliseconds, exact to the microsecond.
-//
-// Examples: 12.345
-type Milliseconds = json.Number
 
 // Money US dollars, a decimal string with up to twelve decimals.
 //
@@ -2127,11 +2123,9 @@ type SlowQuery struct {
 	// At When it began.
 	At time.Time `json:"at"`
 
-	// DurationMs A duration in milliseconds, exact to the microsecond.
-	//
-	// Examples: 12.345
-	DurationMs Milliseconds `json:"duration_ms"`
-	Failed     bool         `json:"failed"`
+	// DurationUs How long it took, in microseconds.
+	DurationUs int64 `json:"duration_us"`
+	Failed     bool  `json:"failed"`
 
 	// Name Its name in the source; empty for one that is in no file.
 	//
@@ -2276,27 +2270,25 @@ type TemplateWidget struct {
 	Title string `json:"title"`
 }
 
-// Tenant defines model for Tenant.
+// Tenant Of an erased tenant no more is left than its id, its revision, when it was erased, and the certificate: name, slug and
+// plan are empty, and there is neither a quota nor isolation, dashboard_url or created_at.
 type Tenant struct {
 	BillingEmail *string  `json:"billing_email,omitempty"`
 	Budgets      []Budget `json:"budgets"`
 
 	// Certificate What was erased. It holds no name but the tenant's id and the actor's.
 	Certificate *ErasureCertificate `json:"certificate,omitempty"`
-	CreatedAt   time.Time           `json:"created_at"`
+	CreatedAt   *time.Time          `json:"created_at,omitempty"`
 
 	// DashboardURL The tenant's page for people.
-	DashboardURL string `json:"dashboard_url"`
-
-	// Database The tenant's own database, "" for the shared one.
-	Database  *string    `json:"database,omitempty"`
-	DeletedAt *time.Time `json:"deleted_at,omitempty"`
+	DashboardURL *string    `json:"dashboard_url,omitempty"`
+	DeletedAt    *time.Time `json:"deleted_at,omitempty"`
 
 	// EraseAt When what is stored of a deleted tenant is erased.
 	EraseAt   *time.Time `json:"erase_at,omitempty"`
 	ErasedAt  *time.Time `json:"erased_at,omitempty"`
 	ID        string     `json:"id"`
-	Isolation Isolation  `json:"isolation"`
+	Isolation *Isolation `json:"isolation,omitempty"`
 
 	// MonthlyBudget null is no budget.
 	MonthlyBudget nullable.Nullable[Money] `json:"monthly_budget"`
