@@ -70,10 +70,11 @@ const (
 	rowRSS        = "rss"
 	rowRestart    = "restart"
 	rowPeer       = "peer"
+	rowTenants    = "tenants"
 )
 
 func benchRows() []string {
-	return []string{rowThroughput, rowShare, rowAck, rowVisible, rowDecision, rowFresh, rowFair, rowMonth, rowHour, rowDisk, rowRSS, rowRestart, rowPeer}
+	return []string{rowThroughput, rowShare, rowAck, rowVisible, rowDecision, rowFresh, rowFair, rowMonth, rowHour, rowDisk, rowRSS, rowRestart, rowPeer, rowTenants}
 }
 
 // The roles of the command: a person's, and the load generator's.
@@ -185,6 +186,7 @@ func (b *benchRun) run(ctx context.Context, changed func(flag string) bool) (err
 		{[]string{rowDisk}, b.disk},
 		{[]string{rowMonth, rowHour}, b.history},
 		{[]string{rowRSS, rowRestart}, b.process},
+		{[]string{rowTenants}, b.tenantsRow},
 	} {
 		if !b.wants(group.rows...) {
 			continue
@@ -239,6 +241,7 @@ func (b *benchRun) describe() {
 	r.Fact("ack, visible, decision, fresh", "%d batches/s of %d events, evenly spaced, for %s", benchPace, benchPacedBatch, s.paced)
 	r.Fact("month, hour", "%s events of %d tenants in one month", grouped(int64(s.monthRows)), s.monthTenants)
 	r.Fact("rss, restart", "%s events of %s tenants", grouped(s.restartRows), grouped(int64(s.tenantsMany)))
+	r.Fact("tenants", "%s tenants, each with an owner and a key, against %d", grouped(int64(s.tenantsMany)), benchFewTenants)
 	if b.flags.quick {
 		r.Fact("quick", "a short run: the figures say that everything works, not how fast")
 	}

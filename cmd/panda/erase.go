@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/agentik-os/panda/internal/erasure"
 	"github.com/agentik-os/panda/internal/eventlog"
 	"github.com/agentik-os/panda/internal/export"
+	"github.com/agentik-os/panda/internal/httpapi"
 	"github.com/agentik-os/panda/internal/placement"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/schemas"
@@ -52,6 +54,29 @@ func (p *pipeline) eraseDue(ctx context.Context) (string, error) {
 		}
 	}
 	return fmt.Sprintf("%d tenants erased, %d erasures carried out again", len(due), again), nil
+}
+
+// eraseTenant and eraseUser erase for who asks over HTTP, and export writes.
+func (p *pipeline) eraseTenant(ctx context.Context, by tenancy.Actor, tenantID string, step httpapi.Step) error {
+	if err := p.ready(); err != nil {
+		return err
+	}
+	_, err := p.eraser.EraseTenant(ctx, tenantID, by.ID, erasure.Progress(step))
+	return err
+}
+
+func (p *pipeline) eraseUser(ctx context.Context, by tenancy.Actor, tenantID, user string, step httpapi.Step) (any, error) {
+	if err := p.ready(); err != nil {
+		return nil, err
+	}
+	return p.eraser.EraseUser(ctx, tenantID, user, by.ID, erasure.Progress(step))
+}
+
+func (p *pipeline) export(ctx context.Context, scope tenancy.Scope, tenantID string, w io.Writer, format string) error {
+	if err := p.ready(); err != nil {
+		return err
+	}
+	return p.exporter.Write(ctx, scope, tenantID, w, export.Format(format))
 }
 
 // erasureRegistry is the registry as an Eraser sees it.

@@ -48,7 +48,7 @@ func (w *walk) choices(name string) (choice, bool) {
 	case "operations/{operation}":
 		return choice{own: "op_" + unknownID, foreign: []string{w.operation()}, unknown: "op_" + unknownID}, true
 	case "user-sessions/{user}", "users/{user}":
-		return choice{own: a.n("user"), foreign: []string{b.n("user")}, unknown: "nobody"}, true
+		return choice{own: a.n("sub-owner"), foreign: []string{b.n("sub-owner"), b.member}, unknown: "nobody"}, true
 	case "plans/{plan}":
 		return shared("pro"), true
 	case "prices/{provider}":
@@ -205,7 +205,8 @@ func bodyFor(pattern string, w *world) string {
 		"/v1/tenants/{tenant}/suspend":          map[string]any{"reason": "walk"},
 		"/v1/tenants/{tenant}/migrate":          map[string]any{"to": "shared-database"},
 		"/v1/tenants/{tenant}/erase-user":       map[string]any{"user": w.beta.n("user")},
-		"/v1/tenants/{tenant}/provision":        map[string]any{"template": "default"},
+		"/v1/tenants/{tenant}/provision":        map[string]any{"template": "customer-support"},
+		"/v1/entitlements/batch":                map[string]any{"requests": []any{map[string]any{"action": "call"}}},
 		"/v1/events/lookup":                     map[string]any{"source": "/" + w.beta.n("source"), "ids": []string{w.beta.n("first")}},
 	}
 	body, ok := bodies[path]

@@ -21,11 +21,13 @@ func (p *pipeline) routes(running context.Context, usage usageLog) {
 	cursors := httpapi.Cursors{Key: p.keyFor("cursors")}
 	apidoc.Register(p.server)
 	p.gateway.Routes(p.server)
+	operations := &httpapi.Operations{Base: running}
 	invitations := auth.Invitations{Key: p.keyFor("invitations")}
 	(&httpapi.Tenants{
 		Registry: p.registry, Cursors: cursors, PublicURL: p.publicURL(),
 		NewToken: invitations.NewToken, ReadToken: invitations.ReadToken, Identify: p.identify(),
 		OpenSignup: p.cfg.Signup == signupOpen, Authenticate: p.keys.Authenticate, Spent: p.spent,
+		Erase: p.eraseTenant, EraseUser: p.eraseUser, Export: p.export, Operations: operations,
 	}).Register(p.server)
 	(&api.API{
 		Stages:   p.stages,
@@ -46,7 +48,6 @@ func (p *pipeline) routes(running context.Context, usage usageLog) {
 		Still:   p.mayStore,
 		Cursors: cursors,
 	}).Register(p.server)
-	operations := &httpapi.Operations{Base: running}
 	operations.Register(p.server)
 	(&httpapi.Moves{Registry: p.registry, Operations: operations, Move: p.moveFor}).Register(p.server)
 }

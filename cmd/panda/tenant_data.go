@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -46,6 +48,10 @@ func (a *app) writeWhole(name string, write func(w io.Writer) error) (err error)
 	return os.Rename(f.Name(), name)
 }
 
+// exportFormats are one JSON document, a line of JSON per record, and an archive with a
+// file per section.
+var exportFormats = []string{outputJSON, "ndjson", "zip"}
+
 func newTenantExport(a *app) *cobra.Command {
 	var format, file string
 	cmd := &cobra.Command{
@@ -55,15 +61,15 @@ func newTenantExport(a *app) *cobra.Command {
 		Example:           "  panda tenant export acme-corp --format json --output ./acme-data.json",
 		ValidArgsFunction: a.completeTenant,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if format != outputJSON {
-				return usagef("--format %q: use json", format)
+			if !slices.Contains(exportFormats, format) {
+				return usagef("--format %q: use %s", format, strings.Join(exportFormats, ", "))
 			}
 			return a.with(cmd.Context(), func(c *apiClient) error { return a.export(cmd.Context(), c, args[0], format, file) })
 		},
 	}
-	cmd.Flags().StringVar(&format, "format", outputJSON, "json")
+	cmd.Flags().StringVar(&format, "format", outputJSON, strings.Join(exportFormats, ", "))
 	cmd.Flags().StringVarP(&file, "output", "o", "", "the file (empty: standard output)")
-	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{outputJSON}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(exportFormats, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 

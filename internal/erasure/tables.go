@@ -5,7 +5,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"regexp"
 	"slices"
 	"time"
@@ -18,10 +17,6 @@ import (
 
 //go:embed sql/*.sql
 var statements embed.FS
-
-// Statements returns the SQL of this package, in sql/*.sql, for whoever has to know
-// what it reads.
-func Statements() fs.FS { return statements }
 
 // statement returns the text of an embedded statement; its absence is a broken build.
 func statement(name string) string {

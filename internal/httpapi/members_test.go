@@ -204,6 +204,25 @@ func TestSignup(t *testing.T) {
 	}
 }
 
+// Where everybody may sign up, nobody gets a key to what somebody else made by sending
+// what they sent, under the same Idempotency-Key or under one of the platform's.
+func TestOpenSignupIsNotJoinedByRepeating(t *testing.T) {
+	a := newAPI(t, func(t *Tenants) { t.OpenSignup = true })
+	first := `{"company":"First","slug":"first","email":"owner@first.example","name":"F"}`
+	a.made(a.call("", "POST", "/v1/signup", first, "Idempotency-Key: one"), 201)
+	if w := a.call("somebody else", "POST", "/v1/signup", first, "Idempotency-Key: one"); w.Code != http.StatusConflict || strings.Contains(w.Body.String(), "panda_") {
+		t.Errorf("again: %d %s", w.Code, w.Body)
+	}
+	a.made(a.call(a.platform, "POST", "/v1/tenants", `{"name":"Second","slug":"second","billing_email":"owner@second.example"}`, "Idempotency-Key: two"), 201)
+	w := a.call("", "POST", "/v1/signup", `{"company":"Second","slug":"second","email":"owner@second.example"}`, "Idempotency-Key: two")
+	if w.Code != http.StatusConflict || strings.Contains(w.Body.String(), "panda_") {
+		t.Errorf("what the platform made: %d %s", w.Code, w.Body)
+	}
+	if second, _ := a.registry.BySlug("second"); len(a.registry.MembersOf(second.ID)) != 0 || len(a.registry.KeysOf(second.ID)) != 0 {
+		t.Error("somebody has become a member of what the platform made")
+	}
+}
+
 func TestRotationOverHTTP(t *testing.T) {
 	a := newAPI(t)
 	id := a.tenant("acme-corp")

@@ -51,7 +51,7 @@ func (m *Moves) migrate(w http.ResponseWriter, r *http.Request, scope tenancy.Sc
 		return err
 	}
 	by := actorOf(scope, r)
-	return m.Operations.Do(w, r, "migrate", found.ID, func(ctx context.Context, step Step) (any, error) {
+	return m.Operations.Do(w, r, "migrate", found.ID, string(body.To), func(ctx context.Context, step Step) (any, error) {
 		return m.Move(ctx, by, found.ID, body.To, step)
 	})
 }

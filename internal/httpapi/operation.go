@@ -79,10 +79,11 @@ func (o *operation) view() operationView {
 }
 
 // Do runs work about a tenant and answers with its result, or with 202 and the
-// operation when it takes longer. Its error is that of the work.
-func (o *Operations) Do(w http.ResponseWriter, r *http.Request, kind, tenantID string,
+// operation when it takes longer. Its error is that of the work. what tells works of
+// one kind apart, such as that about one user from that about another.
+func (o *Operations) Do(w http.ResponseWriter, r *http.Request, kind, tenantID, what string,
 	work func(ctx context.Context, step Step) (any, error)) error {
-	op := o.start(kind, tenantID, work)
+	op := o.start(kind, tenantID, what, work)
 	wait := o.WaitMax
 	if wait == 0 {
 		const waitDefault = 20 * time.Second
@@ -107,8 +108,8 @@ func (o *Operations) Do(w http.ResponseWriter, r *http.Request, kind, tenantID s
 	return nil
 }
 
-func (o *Operations) start(kind, tenantID string, work func(ctx context.Context, step Step) (any, error)) *operation {
-	key := kind + " " + tenantID
+func (o *Operations) start(kind, tenantID, what string, work func(ctx context.Context, step Step) (any, error)) *operation {
+	key := kind + " " + tenantID + " " + what
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if op := o.byKey[key]; op != nil {

@@ -48,7 +48,7 @@ func ifMatch(r *http.Request) (uint64, error) {
 	inner, found := strings.CutPrefix(text, `"`)
 	inner, closed := strings.CutSuffix(inner, `"`)
 	revision, err := strconv.ParseUint(inner, 10, 64)
-	if !found || !closed || err != nil || revision == 0 {
+	if !found || !closed || err != nil || revision == 0 || eTag(revision) != text {
 		return 0, schemas.Invalid("/If-Match", schemas.CodeMalformed,
 			"If-Match takes one ETag as it came with the answer to GET, such as \"42\", or *")
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"time"
 
@@ -34,9 +35,15 @@ type Tenants struct {
 	// Spent returns what a tenant has spent in the current month, false while that is
 	// not known: a budget below it is refused. Nil knows nothing.
 	Spent func(tenantID string) (schemas.Money, bool)
-	// Erase erases everything of a deleted tenant and returns the certificate. Nil
+	// Erase erases everything of a deleted tenant and records its certificate. Nil
 	// refuses.
-	Erase func(ctx context.Context, by tenancy.Actor, tenantID string) (json.RawMessage, error)
+	Erase func(ctx context.Context, by tenancy.Actor, tenantID string, step Step) error
+	// EraseUser takes a person out of a tenant's events, and returns the certificate.
+	EraseUser func(ctx context.Context, by tenancy.Actor, tenantID, user string, step Step) (any, error)
+	// Export writes everything of a tenant in a format, json, ndjson or zip.
+	Export func(ctx context.Context, scope tenancy.Scope, tenantID string, w io.Writer, format string) error
+	// Operations runs what takes long. Required with Erase.
+	Operations *Operations
 	// Now is the clock of invitations. Default time.Now.
 	Now func() time.Time
 }
@@ -64,6 +71,8 @@ func (t *Tenants) Register(s *Server) {
 	s.Handle("POST /v1/keys/{id}/rotate", tenancy.PermissionAdmin, t.rotateKey)
 	s.Handle("DELETE /v1/keys/{id}", tenancy.PermissionAdmin, t.revokeKey)
 	t.registerMembers(s)
+	s.Handle("GET /v1/tenants/{tenant}/export", tenancy.PermissionAdmin, t.export)
+	s.Handle("POST /v1/tenants/{tenant}/erase-user", tenancy.PermissionOwner, t.eraseUser)
 	s.Handle("GET /v1/audit", tenancy.PermissionAdmin, t.audit)
 	s.Handle("GET /v1/tenants/{tenant}/audit", tenancy.PermissionAdmin, t.auditOfTenant)
 }
@@ -344,12 +353,8 @@ func (t *Tenants) change(w http.ResponseWriter, r *http.Request, scope tenancy.S
 		}
 	}
 	changed, err := apply(found.ID, revision)
-	if revision != 0 && errors.Is(err, tenancy.ErrStale) {
-		return Problem{Status: http.StatusPreconditionFailed, Code: CodePreconditionFailed,
-			Detail: "the tenant has changed since the revision in If-Match; read it again and decide again"}
-	}
 	if err != nil {
-		return err
+		return stale(revision, err)
 	}
 	t.show(w, http.StatusOK, &changed)
 	return nil
@@ -408,31 +413,59 @@ func (t *Tenants) restore(w http.ResponseWriter, r *http.Request, scope tenancy.
 
 // delete is soft, unless it is said to be permanent and the slug is repeated.
 func (t *Tenants) delete(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
-	permanent := r.URL.Query().Get("permanent")
-	if permanent != "" && permanent != "true" && permanent != "false" {
+	switch permanent := r.URL.Query().Get("permanent"); permanent {
+	case "true":
+		return t.deleteForEver(w, r, scope)
+	case "", "false":
+	default:
 		return schemas.Invalid("/permanent", schemas.CodeUnknown, "use true or false")
 	}
 	return t.change(w, r, scope, nil, func(id string, revision uint64) (tenancy.Tenant, error) {
-		by := actorOf(scope, r)
-		found, _ := t.Registry.ByID(id)
-		if permanent == "true" && r.URL.Query().Get("confirm") != found.Slug {
-			return tenancy.Tenant{}, schemas.Invalid("/confirm", schemas.CodeMissing,
-				"this cannot be undone: repeat the tenant's slug as confirm=%s", found.Slug)
-		}
-		deleted, err := t.Registry.Delete(r.Context(), by, id, revision)
-		if err != nil || permanent != "true" {
-			return deleted, err
+		return t.Registry.Delete(r.Context(), actorOf(scope, r), id, revision)
+	})
+}
+
+// deleteForEver deletes a tenant and erases everything of it. That goes on when the
+// caller leaves; asked again, it is completed, and then answered with the certificate.
+func (t *Tenants) deleteForEver(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
+	found, err := t.Registry.Find(scope, r.PathValue("tenant"))
+	if err != nil {
+		return err
+	}
+	revision, err := ifMatch(r)
+	if err != nil {
+		return err
+	}
+	by := actorOf(scope, r)
+	if found.Status != tenancy.StatusErased {
+		if r.URL.Query().Get("confirm") != found.Slug {
+			return schemas.Invalid("/confirm", schemas.CodeMissing, "this cannot be undone: repeat the tenant's slug as confirm=%s", found.Slug)
 		}
 		if t.Erase == nil {
-			return tenancy.Tenant{}, Problem{Status: http.StatusNotImplemented, Code: "not_implemented", Detail: "this server cannot erase"}
+			return Problem{Status: http.StatusNotImplemented, Code: "not_implemented", Detail: "this server cannot erase"}
 		}
-		// The work goes on when the caller leaves; asked again, it says how far it is.
-		if _, err := t.Erase(r.Context(), by, id); err != nil {
-			return tenancy.Tenant{}, err
+		if _, err := t.Registry.Delete(r.Context(), by, found.ID, revision); err != nil {
+			return stale(revision, err)
 		}
-		erased, _ := t.Registry.ByID(id)
-		return erased, nil
+	}
+	return t.Operations.Do(w, r, "erase", found.ID, "", func(ctx context.Context, step Step) (any, error) {
+		if found.Status != tenancy.StatusErased {
+			if err := t.Erase(ctx, by, found.ID, step); err != nil {
+				return nil, err
+			}
+		}
+		erased, _ := t.Registry.ByID(found.ID)
+		return t.viewOf(&erased), nil
 	})
+}
+
+// stale tells that a change was refused because of its If-Match.
+func stale(revision uint64, err error) error {
+	if revision != 0 && errors.Is(err, tenancy.ErrStale) {
+		return Problem{Status: http.StatusPreconditionFailed, Code: CodePreconditionFailed,
+			Detail: "the tenant has changed since the revision in If-Match; read it again and decide again"}
+	}
+	return err
 }
 
 func (t *Tenants) plans(w http.ResponseWriter, _ *http.Request, _ tenancy.Scope) error {

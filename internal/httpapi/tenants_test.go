@@ -25,7 +25,7 @@ type api struct {
 	platform string
 }
 
-func newAPI(t *testing.T) *api {
+func newAPI(t *testing.T, options ...func(*Tenants)) *api {
 	t.Helper()
 	r := tenancy.New(tenancy.Config{}, eventlogtest.Open(t))
 	ctx, cancel := context.WithCancel(context.Background())
@@ -50,8 +50,12 @@ func newAPI(t *testing.T) *api {
 		c.Authenticate = auth.New(auth.Config{Registry: r, RemoteIP: RemoteIP, FailuresMax: 1000}).Authenticate
 	})
 	invitations := auth.Invitations{Key: bytes.Repeat([]byte{8}, 32)}
-	(&Tenants{Registry: r, Cursors: Cursors{Key: bytes.Repeat([]byte{7}, 32)}, Authenticate: s.cfg.Authenticate,
-		NewToken: invitations.NewToken, ReadToken: invitations.ReadToken}).Register(s)
+	tenants := &Tenants{Registry: r, Cursors: Cursors{Key: bytes.Repeat([]byte{7}, 32)}, Authenticate: s.cfg.Authenticate,
+		NewToken: invitations.NewToken, ReadToken: invitations.ReadToken}
+	for _, o := range options {
+		o(tenants)
+	}
+	tenants.Register(s)
 	// Every answer of every test is held against the API's description.
 	checker, err := described()
 	if err != nil {

@@ -40,7 +40,8 @@ type Config struct {
 	// Pause stops commits, passes and repairs on every node until resume is called. The
 	// context it returns ends if the pause cannot be relied on any more.
 	Pause func(ctx context.Context) (paused context.Context, resume func(), err error)
-	// Hold takes a lease, as rollup.JobLease does: one move at a time, over all nodes.
+	// Hold takes a lease, as rollup.JobLease does: one move at a time, over all nodes, and
+	// none while anything is erased.
 	Hold func(ctx context.Context, name string) (held context.Context, release func(), err error)
 	// CatchUp returns when this node knows every place that was in force at the call; nil
 	// where no other node gives any.

@@ -9,9 +9,19 @@
 // of its own to lose.
 //
 //	control.slug.<slug>               tenant.created
-//	control.tenant.<tenant id>        tenant.updated
-//	control.key.<tenant id>.<key id>  key.created, key.revoked
+//	control.tenant.<tenant id>        tenant.updated, tenant.erased
+//	control.members.<tenant id>       members.changed: members and invitations
+//	control.key.<tenant id>.<key id>  key.created, key.rotated, key.revoked
 //	control.key.platform.<key id>     the same for keys of the platform
+//	control.attempt.<tenant id>       attempt.refused, of which nothing is folded
+//
+// What a tenant may have is its plan's (schemas/plans.yaml) with its own limits in
+// their place. All changes of a tenant's members come one after the other on one
+// subject, each compared with the one before, so that two nodes cannot take away the
+// last owner together.
+//
+// An erased tenant is its id and the certificate of its erasure. That record stands
+// alone: those before it are taken from the log.
 //
 // # One slug, one tenant
 //
