@@ -1,4 +1,3 @@
--- all tenants: it counts by erasure, which is of one tenant.
 -- How many identities of an erasure are stored.
 SELECT count() AS keys_count
 FROM usage_keys FINAL
