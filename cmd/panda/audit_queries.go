@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"strconv"
 	"strings"
 	"time"
@@ -22,16 +21,16 @@ type queryAudit struct {
 }
 
 type auditedQuery struct {
-	Name      string      `json:"name"`
-	Source    string      `json:"source"`
-	Tables    []string    `json:"tables"`
-	Verdict   string      `json:"verdict"`
-	Filter    string      `json:"filter"`
-	Reason    string      `json:"reason"`
-	Problems  []string    `json:"problems"`
-	Runs      int64       `json:"runs"`
-	RunsOfAll int64       `json:"runs_of_all_tenants"`
-	SlowestMS json.Number `json:"slowest_ms"`
+	Name      string   `json:"name"`
+	Source    string   `json:"source"`
+	Tables    []string `json:"tables"`
+	Verdict   string   `json:"verdict"`
+	Filter    string   `json:"filter"`
+	Reason    string   `json:"reason"`
+	Problems  []string `json:"problems"`
+	Runs      int64    `json:"runs"`
+	RunsOfAll int64    `json:"runs_of_all_tenants"`
+	SlowestUS int64    `json:"slowest_us"`
 }
 
 const auditQueriesLong = `Shows what keeps every statement to one tenant: its condition on the tenant, or the reason that it
@@ -102,7 +101,7 @@ func auditedGrid(items []auditedQuery, whole bool) grid {
 			because = q.Reason
 		}
 		g.rows = append(g.rows, []string{q.Name, strings.Join(q.Tables, " "), strings.ReplaceAll(q.Verdict, "_", " "), because,
-			strconv.FormatInt(q.Runs, 10), strconv.FormatInt(q.RunsOfAll, 10), q.SlowestMS.String()})
+			strconv.FormatInt(q.Runs, 10), strconv.FormatInt(q.RunsOfAll, 10), milliseconds(q.SlowestUS)})
 	}
 	return g
 }

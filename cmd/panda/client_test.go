@@ -180,7 +180,7 @@ func TestGeneratedClient(t *testing.T) {
 	}
 	reason := "unpaid"
 	_, err = c.SuspendTenantWithResponse(t.Context(), "a/b", nil, apiclient.SuspendRequest{Reason: &reason})
-	if exitCode(err) != exitNotFound || err.Error() != "nothing here" {
+	if exitCode(err) != exitNotFound || !strings.HasPrefix(err.Error(), "nothing here\n") || !strings.Contains(err.Error(), `tenant "a/b"`) {
 		t.Errorf("%v, exit code %d", err, exitCode(err))
 	}
 	want := []string{

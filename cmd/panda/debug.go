@@ -1,7 +1,7 @@
 package main
 
 import (
-	"encoding/json"
+	"fmt"
 	"net/url"
 	"strconv"
 	"strings"
@@ -112,15 +112,15 @@ type slowQueries struct {
 	Since     time.Time  `json:"since"`
 	KeptSince *time.Time `json:"kept_since"`
 	Items     []struct {
-		Name       string      `json:"name"`
-		Source     string      `json:"source"`
-		Tenant     string      `json:"tenant"`
-		At         time.Time   `json:"at"`
-		DurationMS json.Number `json:"duration_ms"`
-		Rows       int64       `json:"rows"`
-		ReadRows   int64       `json:"read_rows"`
-		ReadBytes  int64       `json:"read_bytes"`
-		Failed     bool        `json:"failed"`
+		Name       string    `json:"name"`
+		Source     string    `json:"source"`
+		Tenant     string    `json:"tenant"`
+		At         time.Time `json:"at"`
+		DurationUS int64     `json:"duration_us"`
+		Rows       int64     `json:"rows"`
+		ReadRows   int64     `json:"read_rows"`
+		ReadBytes  int64     `json:"read_bytes"`
+		Failed     bool      `json:"failed"`
 	} `json:"items"`
 	Advice []string `json:"advice"`
 }
@@ -183,8 +183,11 @@ func slowGrid(s *slowQueries) grid {
 		if q.Failed {
 			outcome = "failed"
 		}
-		g.rows = append(g.rows, []string{stamp(q.At), name, q.Tenant, q.DurationMS.String(), strconv.FormatInt(q.Rows, 10),
+		g.rows = append(g.rows, []string{stamp(q.At), name, q.Tenant, milliseconds(q.DurationUS), strconv.FormatInt(q.Rows, 10),
 			strconv.FormatInt(q.ReadRows, 10), strconv.FormatInt(q.ReadBytes, 10), outcome})
 	}
 	return g
 }
+
+// milliseconds writes microseconds as milliseconds, exactly.
+func milliseconds(us int64) string { return fmt.Sprintf("%d.%03d", us/1000, us%1000) }

@@ -213,7 +213,8 @@ func bodyFor(pattern string, w *world) string {
 		"/v1/tenants/{tenant}/suspend":          map[string]any{"reason": "walk"},
 		"/v1/tenants/{tenant}/migrate":          map[string]any{"to": "shared-database"},
 		"/v1/tenants/{tenant}/erase-user":       map[string]any{"user": w.beta.n("user")},
-		"/v1/tenants/{tenant}/provision":        map[string]any{"template": "default"},
+		"/v1/tenants/{tenant}/provision":        map[string]any{"template": "customer-support"},
+		"/v1/entitlements/batch":                map[string]any{"requests": []any{map[string]any{"action": "call"}}},
 		"/v1/events/lookup":                     map[string]any{"source": "/" + w.beta.n("source"), "ids": []string{w.beta.n("first")}},
 	}
 	body, ok := bodies[path]

@@ -5,6 +5,9 @@ import (
 
 	"github.com/agentik-os/panda/aggregate"
 	"github.com/agentik-os/panda/ingest"
+	"github.com/agentik-os/panda/internal/erasure"
+	"github.com/agentik-os/panda/internal/export"
+	"github.com/agentik-os/panda/internal/isolation"
 	"github.com/agentik-os/panda/internal/statement"
 	"github.com/agentik-os/panda/internal/warehouse"
 	"github.com/agentik-os/panda/rollup"
@@ -21,6 +24,7 @@ type queries struct {
 func readQueries() (q queries, err error) {
 	q.catalog, err = statement.NewCatalog(schemas.Migrations(), map[string]fs.FS{
 		"aggregate": aggregate.Statements(), "ingest": ingest.Statements(), "rollup": rollup.Statements(),
+		"erasure": erasure.Statements(), "export": export.Statements(), "isolation": isolation.Statements(),
 	})
 	if err == nil {
 		q.runs = warehouse.NewRuns(warehouse.RunsConfig{Names: q.catalog.Names()})

@@ -38,6 +38,7 @@ type platform struct {
 	base     string
 	later    atomic.Int64 // how far the clock is ahead, in nanoseconds
 	before   atomic.Pointer[func(r *http.Request)]
+	export   atomic.Pointer[func(w io.Writer) error]
 }
 
 func newPlatform(t *testing.T) *platform {
@@ -68,7 +69,7 @@ func newPlatform(t *testing.T) *platform {
 	p.server = httpapi.New(httpapi.Config{Addr: "127.0.0.1:0", Metrics: prometheus.NewRegistry(), Logger: zerolog.Nop(),
 		Authenticate: auth.New(auth.Config{Registry: p.registry, RemoteIP: httpapi.RemoteIP}).Authenticate})
 	(&httpapi.Tenants{Registry: p.registry, Cursors: httpapi.Cursors{Key: bytes.Repeat([]byte{8}, 32)}, PublicURL: "https://panda.example",
-		NewToken: invitations.NewToken, ReadToken: invitations.ReadToken, Now: now}).Register(p.server)
+		NewToken: invitations.NewToken, ReadToken: invitations.ReadToken, Now: now, Export: p.exported}).Register(p.server)
 	served := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if before := p.before.Load(); before != nil {
 			(*before)(r)
@@ -78,6 +79,11 @@ func newPlatform(t *testing.T) *platform {
 	t.Cleanup(served.Close)
 	p.base = served.URL
 	return p
+}
+
+// exported writes the export that a test has set.
+func (p *platform) exported(_ context.Context, _ tenancy.Scope, _ string, w io.Writer, _ string) error {
+	return (*p.export.Load())(w)
 }
 
 // beforeEach has f called before each request is served.
@@ -238,17 +244,20 @@ func TestOperationIsAwaited(t *testing.T) {
 // An export that breaks off leaves the file that was there.
 func TestExportIsWholeOrNotThere(t *testing.T) {
 	p := newPlatform(t)
+	p.must("tenant", "create", "--name", "Acme", "--slug", "acme")
+	whole := `{"events":["` + strings.Repeat("x", 1<<17) + `"]}` // more than a server keeps before it sends
 	var breakOff atomic.Bool
 	breakOff.Store(true)
-	p.server.Handle("GET /v1/tenants/{tenant}/export", tenancy.PermissionAdmin, func(w http.ResponseWriter, r *http.Request, _ tenancy.Scope) error {
-		_, _ = io.WriteString(w, `{"events":[`)
-		_ = http.NewResponseController(w).Flush()
+	p.export.Store(new(func(w io.Writer) error {
+		text := whole
 		if breakOff.Load() {
-			panic(http.ErrAbortHandler)
+			text = text[:len(text)-2]
 		}
-		_, err := io.WriteString(w, `]}`)
-		return err
-	})
+		if _, err := io.WriteString(w, text); err != nil || !breakOff.Load() {
+			return err
+		}
+		return schemas.ErrUnavailable
+	}))
 	dir := t.TempDir()
 	file := filepath.Join(dir, "acme.json")
 	if err := os.WriteFile(file, []byte("the one before"), 0o600); err != nil {
@@ -260,8 +269,8 @@ func TestExportIsWholeOrNotThere(t *testing.T) {
 	}
 	breakOff.Store(false)
 	_, said, err := p.run("tenant", "export", "acme", "--format", "json", "--output", file)
-	if text, _ := os.ReadFile(file); err != nil || string(text) != `{"events":[]}` || said != file+": 13 bytes of tenant acme\n" {
-		t.Errorf("%v; the file holds %q; %s", err, text, said)
+	if text, _ := os.ReadFile(file); err != nil || string(text) != whole || said != file+": 131,087 bytes of tenant acme\n" {
+		t.Errorf("%v; the file holds %d bytes; %s", err, len(text), said)
 	}
 	if entries, _ := os.ReadDir(dir); len(entries) != 1 {
 		t.Errorf("%d files are left", len(entries))

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -144,14 +143,14 @@ type slowQuery struct {
 	Name   string `json:"name"`
 	Source string `json:"source"`
 	// TenantID and Tenant are whom it was for, "" for none or all.
-	TenantID   string      `json:"tenant_id"`
-	Tenant     string      `json:"tenant"`
-	At         time.Time   `json:"at"`
-	DurationMS json.Number `json:"duration_ms"`
-	Rows       uint64      `json:"rows"`
-	ReadRows   uint64      `json:"read_rows"`
-	ReadBytes  uint64      `json:"read_bytes"`
-	Failed     bool        `json:"failed"`
+	TenantID   string    `json:"tenant_id"`
+	Tenant     string    `json:"tenant"`
+	At         time.Time `json:"at"`
+	DurationUS int64     `json:"duration_us"`
+	Rows       uint64    `json:"rows"`
+	ReadRows   uint64    `json:"read_rows"`
+	ReadBytes  uint64    `json:"read_bytes"`
+	Failed     bool      `json:"failed"`
 }
 
 const (
@@ -208,7 +207,7 @@ func (a *API) slowQueries(w http.ResponseWriter, r *http.Request, scope tenancy.
 }
 
 func (a *API) slowQueryOf(stages *Stages, run *warehouse.Run) slowQuery {
-	v := slowQuery{Name: run.Name, TenantID: run.Tenant, At: run.At.UTC(), DurationMS: milliseconds(run.Duration),
+	v := slowQuery{Name: run.Name, TenantID: run.Tenant, At: run.At.UTC(), DurationUS: run.Duration.Microseconds(),
 		Rows: run.Rows, ReadRows: run.RowsRead, ReadBytes: run.BytesRead, Failed: run.Failed}
 	if s, ok := stages.Statements.Find(run.Name); ok {
 		v.Source = s.Source
@@ -217,12 +216,6 @@ func (a *API) slowQueryOf(stages *Stages, run *warehouse.Run) slowQuery {
 		v.Tenant = t.Slug
 	}
 	return v
-}
-
-// milliseconds is a duration in ms with its microseconds.
-func milliseconds(d time.Duration) json.Number {
-	us := d.Microseconds()
-	return json.Number(fmt.Sprintf("%d.%03d", us/1000, us%1000))
 }
 
 // sinceQuery reads a moment, or a duration before now; the beginning without one.

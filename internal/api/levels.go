@@ -19,12 +19,11 @@ type levelView struct {
 	// Word is what people call it.
 	Word string `json:"name"`
 	// Current is a decimal number in the unit; absent where nobody counts it here.
-	Current *string       `json:"current,omitempty"`
+	Current string        `json:"current,omitempty"`
 	Max     tenancy.Limit `json:"max"`
 	Unit    string        `json:"unit"`
-	// CurrentBytes and MaxBytes are of storage.
-	CurrentBytes *int64         `json:"current_bytes,omitempty"`
-	MaxBytes     *tenancy.Limit `json:"max_bytes,omitempty"`
+	// CurrentBytes is of storage.
+	CurrentBytes *int64 `json:"current_bytes,omitempty"`
 	// Percent is current in percent of max, rounded down; null without a limit.
 	Percent *int64 `json:"percent"`
 	AtLimit bool   `json:"at_limit"`
@@ -98,8 +97,7 @@ func (v *levelView) measured(levels []aggregate.Level, name string) {
 
 // use sets what is used of a limit in the same unit.
 func (v *levelView) use(current int64, limit tenancy.Limit) {
-	text := strconv.FormatInt(current, 10)
-	v.Current = &text
+	v.Current = strconv.FormatInt(current, 10)
 	if limit == tenancy.Unlimited {
 		v.Percent, v.AtLimit = nil, false
 		return
@@ -120,12 +118,10 @@ func (v *levelView) use(current int64, limit tenancy.Limit) {
 
 // storage turns a level in bytes into GB of 1e9 bytes.
 func (v *levelView) storage(quotas *tenancy.Quotas) {
-	bytes, _ := strconv.ParseInt(*v.Current, 10, 64)
-	limit := quotas.StorageBytes()
-	v.use(bytes, limit)
-	v.CurrentBytes, v.MaxBytes = &bytes, &limit
-	text := gigabytes(bytes)
-	v.Current = &text
+	bytes, _ := strconv.ParseInt(v.Current, 10, 64)
+	v.use(bytes, quotas.StorageBytes())
+	v.CurrentBytes = &bytes
+	v.Current = gigabytes(bytes)
 }
 
 // gigabytes is a number of bytes in GB of 1e9 bytes, exactly.

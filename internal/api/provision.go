@@ -85,16 +85,53 @@ func (a *API) provision(w http.ResponseWriter, r *http.Request, scope tenancy.Sc
 	}
 	a.settle(r.Context(), stages)
 	answer := provisionView{Tenant: refOf(&tenant), Template: template, Skills: template.Skills()}
-	if answer.Agents, err = a.recordAgents(r.Context(), stages, &tenant, template); err != nil {
+	job := provisioning{api: a, stages: stages, by: actorOf(scope, r), tenant: &tenant, template: template}
+	if answer.Agents, err = job.recordAgents(r.Context()); err != nil {
 		return err
 	}
 	if body.IncludeSampleData {
-		if answer.Sample, err = a.addSample(r.Context(), stages, &tenant, template); err != nil {
+		if answer.Sample, err = job.addSample(r.Context()); err != nil {
 			return err
 		}
 	}
 	return writeJSON(w, answer)
 }
+
+func actorOf(scope tenancy.Scope, r *http.Request) tenancy.Actor {
+	by := tenancy.Actor{ID: scope.Actor()}
+	if ip := httpapi.RemoteIP(r); ip.IsValid() {
+		by.IP = ip.String()
+	}
+	return by
+}
+
+// provisioning is what one request does to a tenant with a template.
+type provisioning struct {
+	api      *API
+	stages   *Stages
+	by       tenancy.Actor
+	tenant   *tenancy.Tenant
+	template *onboarding.Template
+}
+
+// submit notes in the audit log what is about to change, sends the events and waits
+// until they are judged.
+func (p *provisioning) submit(ctx context.Context, action string, to map[string]any, events []schemas.Event) error {
+	if err := p.api.Registry.Record(ctx, p.by, p.tenant.ID, action, to); err != nil {
+		return err
+	}
+	seq, err := p.api.Submit(ctx, p.tenant.ID, events)
+	if err != nil {
+		return err
+	}
+	return p.stages.Live.WaitFor(ctx, seq)
+}
+
+// The words of the audit log.
+const (
+	actionProvisioned   = "tenant.provisioned"
+	actionSampleRemoved = "sample_data.removed"
+)
 
 // mustBeServed refuses to change the data of a tenant that is not served.
 func mustBeServed(t *tenancy.Tenant) error {
@@ -107,8 +144,8 @@ func mustBeServed(t *tenancy.Tenant) error {
 
 // recordAgents sets the number of agents to the template's, if nobody has said
 // another.
-func (a *API) recordAgents(ctx context.Context, stages *Stages, t *tenancy.Tenant, template *onboarding.Template) (agentsView, error) {
-	levels, _, ok := stages.Live.Levels(t.ID)
+func (p *provisioning) recordAgents(ctx context.Context) (agentsView, error) {
+	levels, _, ok := p.stages.Live.Levels(p.tenant.ID)
 	if !ok {
 		return agentsView{}, schemas.ErrUnavailable
 	}
@@ -117,39 +154,32 @@ func (a *API) recordAgents(ctx context.Context, stages *Stages, t *tenancy.Tenan
 			return agentsView{Level: l.Value, Detail: "the number of agents is what was reported last; it is left as it is"}, nil
 		}
 	}
-	want := int64(len(template.Agents))
-	if limit := a.Registry.Quotas(t).MaxAgents; limit != tenancy.Unlimited && want > int64(limit) {
+	want := int64(len(p.template.Agents))
+	if limit := p.api.Registry.Quotas(p.tenant).MaxAgents; limit != tenancy.Unlimited && want > int64(limit) {
 		return agentsView{}, httpapi.Problem{Status: http.StatusConflict, Code: CodeQuotaExceeded,
 			Detail: fmt.Sprintf("Agent quota exceeded. Current: 0, Max: %d, and the template has %d. Upgrade your plan.", limit, want)}
 	}
-	earlier, err := stages.Reader.Find(ctx, t.ID, onboarding.ProvisionSource, template.LevelID())
+	earlier, err := p.stages.Reader.Find(ctx, p.tenant.ID, onboarding.ProvisionSource, p.template.LevelID())
 	if err != nil {
 		return agentsView{}, err
 	}
 	if len(earlier) > 0 { // from so long ago that live levels do not go back to it
 		return agentsView{Level: want, Detail: "it was recorded on " + earlier[0].Event.Timestamp().Format(time.DateOnly)}, nil
 	}
-	return agentsView{Level: want, Recorded: true}, a.submitAndWait(ctx, stages, t.ID, []schemas.Event{template.AgentsLevel(a.Now())})
-}
-
-// submitAndWait sends events and waits until they are judged.
-func (a *API) submitAndWait(ctx context.Context, stages *Stages, tenant string, events []schemas.Event) error {
-	seq, err := a.Submit(ctx, tenant, events)
-	if err != nil {
-		return err
-	}
-	return stages.Live.WaitFor(ctx, seq)
+	return agentsView{Level: want, Recorded: true}, p.submit(ctx, actionProvisioned,
+		map[string]any{"template": p.template.Name, "agents": want}, []schemas.Event{p.template.AgentsLevel(p.api.Now())})
 }
 
 // addSample adds the conversations of the first generation that is not taken back.
-func (a *API) addSample(ctx context.Context, stages *Stages, t *tenancy.Tenant, template *onboarding.Template) (*sampleView, error) {
+func (p *provisioning) addSample(ctx context.Context) (*sampleView, error) {
+	template := p.template
 	generation := 1
 	for ; ; generation++ {
 		if generation > generationsMax {
 			return nil, httpapi.Problem{Status: http.StatusConflict, Code: httpapi.CodeConflict,
 				Detail: fmt.Sprintf("the sample data of %s was taken away %d times already; that is enough", template.Name, generationsMax)}
 		}
-		state, err := sampleState(ctx, stages, t.ID, template, generation)
+		state, err := p.sampleState(ctx, generation)
 		if err != nil {
 			return nil, err
 		}
@@ -157,13 +187,14 @@ func (a *API) addSample(ctx context.Context, stages *Stages, t *tenancy.Tenant, 
 			break
 		}
 	}
-	events := template.Sample(t.CreatedAt, generation)
-	known, err := stages.Tables.Lookup(ctx, t.ID, onboarding.SampleSource, onboarding.IDs(events))
+	events := template.Sample(p.tenant.CreatedAt, generation)
+	known, err := p.stages.Tables.Lookup(ctx, p.tenant.ID, onboarding.SampleSource, onboarding.IDs(events))
 	if err != nil {
 		return nil, err
 	}
 	if len(known) < len(events) {
-		if err := a.submitAndWait(ctx, stages, t.ID, events); err != nil {
+		err := p.submit(ctx, actionProvisioned, map[string]any{"template": template.Name, "sample_messages": len(events)}, events)
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -193,8 +224,8 @@ const (
 	sampleVoided
 )
 
-func sampleState(ctx context.Context, stages *Stages, tenant string, template *onboarding.Template, generation int) (int, error) {
-	rows, err := stages.Reader.Find(ctx, tenant, onboarding.SampleSource, template.FirstID(generation))
+func (p *provisioning) sampleState(ctx context.Context, generation int) (int, error) {
+	rows, err := p.stages.Reader.Find(ctx, p.tenant.ID, onboarding.SampleSource, p.template.FirstID(generation))
 	if err != nil {
 		return sampleAbsent, err
 	}
@@ -232,8 +263,9 @@ func (a *API) removeSample(w http.ResponseWriter, r *http.Request, scope tenancy
 	}{Tenant: refOf(&tenant), Templates: []string{}}
 	for i := range a.templates {
 		template := &a.templates[i]
+		job := provisioning{api: a, stages: stages, by: actorOf(scope, r), tenant: &tenant, template: template}
 		for generation := 1; generation <= generationsMax; generation++ {
-			state, err := sampleState(r.Context(), stages, tenant.ID, template, generation)
+			state, err := job.sampleState(r.Context(), generation)
 			if err != nil {
 				return err
 			}
@@ -247,7 +279,8 @@ func (a *API) removeSample(w http.ResponseWriter, r *http.Request, scope tenancy
 			// The void of the first message says that all are: it goes last, so that a
 			// request that broke off is finished by the next one.
 			voids := onboarding.Voids(append(events[1:len(events):len(events)], events[0]))
-			if err := a.submitAndWait(r.Context(), stages, tenant.ID, voids); err != nil {
+			err = job.submit(r.Context(), actionSampleRemoved, map[string]any{"template": template.Name, "sample_messages": len(voids)}, voids)
+			if err != nil {
 				return err
 			}
 			answer.Conversations += onboarding.Sessions(events)

@@ -100,6 +100,24 @@ func TestProvision(t *testing.T) {
 	if back.Sample.Generation != 2 || back.Sample.Added == 0 || usage() != back.Sample.Messages {
 		t.Errorf("brought back: %+v", back.Sample)
 	}
+	// Who did it is in the audit log, and what changed nothing is not.
+	type gotLog struct {
+		Items []struct {
+			Action, Actor, Outcome string
+			Changes                map[string]struct{ To any }
+		}
+	}
+	for action, want := range map[string]int{"tenant.provisioned": 3, "sample_data.removed": 1} {
+		log := into[gotLog](t, s.get(s.platform, "/v1/tenants/acme-corp/audit?action="+action))
+		if len(log.Items) != want {
+			t.Errorf("%s: %+v, want %d", action, log, want)
+		}
+		for _, e := range log.Items {
+			if !strings.HasPrefix(e.Actor, "key:") || e.Outcome != "ok" || e.Changes["template"].To != "customer-support" {
+				t.Errorf("%+v", e)
+			}
+		}
+	}
 	for _, list := range []string{"/v1/conflicts", "/v1/quarantine"} {
 		if a := s.get(s.platform, list); !strings.Contains(a.body, "[]") {
 			t.Errorf("%s: %s", list, a.body)

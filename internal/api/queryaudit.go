@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -29,13 +28,13 @@ type auditedQuery struct {
 	Runs     uint64   `json:"runs"`
 	Failed   uint64   `json:"failed"`
 	// RunsOfAll are those that named no tenant.
-	RunsOfAll uint64      `json:"runs_of_all_tenants"`
-	SlowestMS json.Number `json:"slowest_ms"`
+	RunsOfAll uint64 `json:"runs_of_all_tenants"`
+	SlowestUS int64  `json:"slowest_us"`
 }
 
 func auditedQueryOf(name, source string, an *statement.Analysis, t warehouse.Tally) auditedQuery {
 	q := auditedQuery{Name: name, Source: source, Tables: an.Tables, Verdict: an.Verdict, Filter: an.Filter(), Reason: an.Reason,
-		Runs: t.Runs, Failed: t.Failed, RunsOfAll: t.AllTenants, SlowestMS: milliseconds(t.Slowest)}
+		Runs: t.Runs, Failed: t.Failed, RunsOfAll: t.AllTenants, SlowestUS: t.Slowest.Microseconds()}
 	if q.Tables == nil {
 		q.Tables = []string{}
 	}

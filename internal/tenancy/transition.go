@@ -94,9 +94,10 @@ func (r *Registry) Delete(ctx context.Context, by Actor, id string, revision uin
 // Restore takes a deletion back, as long as nothing is erased.
 func (r *Registry) Restore(ctx context.Context, by Actor, id string, revision uint64) (Tenant, error) {
 	return r.UpdateTenant(ctx, by, id, revision, func(t *Tenant) error {
-		if t.Status == StatusDeleted {
+		switch t.Status {
+		case StatusDeleted:
 			t.back()
-		} else if t.Status == StatusSuspended {
+		case StatusSuspended:
 			return &conflict{"the tenant is suspended, not deleted; resume it"}
 		}
 		return nil

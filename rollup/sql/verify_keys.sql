@@ -1,3 +1,4 @@
+-- all tenants: verify holds everything against everything.
 -- The identities that are taken, per part as in the statement for the ledger.
 -- Copies of repeated ranges are counted once. The hash is over the place that took
 -- each, so that one that is missing and one too many do not make up for each other.

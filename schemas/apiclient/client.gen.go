@@ -37,6 +37,30 @@ func (e AuditEntryOutcome) Valid() bool {
 	}
 }
 
+// Defines values for AuditedQueryVerdict.
+const (
+	Declared     AuditedQueryVerdict = "declared"
+	Filtered     AuditedQueryVerdict = "filtered"
+	Missing      AuditedQueryVerdict = "missing"
+	NoTenantData AuditedQueryVerdict = "no_tenant_data"
+)
+
+// Valid indicates whether the value is a known member of the AuditedQueryVerdict enum.
+func (e AuditedQueryVerdict) Valid() bool {
+	switch e {
+	case Declared:
+		return true
+	case Filtered:
+		return true
+	case Missing:
+		return true
+	case NoTenantData:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for BudgetKind.
 const (
 	BudgetKindAgent      BudgetKind = "agent"
@@ -238,24 +262,6 @@ func (e EventDataStatus) Valid() bool {
 	}
 }
 
-// Defines values for ExportRequestFormat.
-const (
-	JSON   ExportRequestFormat = "json"
-	Ndjson ExportRequestFormat = "ndjson"
-)
-
-// Valid indicates whether the value is a known member of the ExportRequestFormat enum.
-func (e ExportRequestFormat) Valid() bool {
-	switch e {
-	case JSON:
-		return true
-	case Ndjson:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for IntakeStream.
 const (
 	IntakeStreamUSAGE IntakeStream = "USAGE"
@@ -397,6 +403,51 @@ func (e MemberImportRowStatus) Valid() bool {
 	case MemberImportRowStatusAdded:
 		return true
 	case MemberImportRowStatusRefused:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for MembershipAdmitted.
+const (
+	Depends MembershipAdmitted = "depends"
+	No      MembershipAdmitted = "no"
+	Yes     MembershipAdmitted = "yes"
+)
+
+// Valid indicates whether the value is a known member of the MembershipAdmitted enum.
+func (e MembershipAdmitted) Valid() bool {
+	switch e {
+	case Depends:
+		return true
+	case No:
+		return true
+	case Yes:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for MembershipInvitationStatus.
+const (
+	MembershipInvitationStatusAccepted MembershipInvitationStatus = "accepted"
+	MembershipInvitationStatusExpired  MembershipInvitationStatus = "expired"
+	MembershipInvitationStatusPending  MembershipInvitationStatus = "pending"
+	MembershipInvitationStatusRevoked  MembershipInvitationStatus = "revoked"
+)
+
+// Valid indicates whether the value is a known member of the MembershipInvitationStatus enum.
+func (e MembershipInvitationStatus) Valid() bool {
+	switch e {
+	case MembershipInvitationStatusAccepted:
+		return true
+	case MembershipInvitationStatusExpired:
+		return true
+	case MembershipInvitationStatusPending:
+		return true
+	case MembershipInvitationStatusRevoked:
 		return true
 	default:
 		return false
@@ -571,6 +622,33 @@ func (e UsageSource) Valid() bool {
 	case Live:
 		return true
 	case Rollup:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for UsageLevelName.
+const (
+	UsageLevelNameAgents         UsageLevelName = "agents"
+	UsageLevelNameCallsPerMinute UsageLevelName = "calls_per_minute"
+	UsageLevelNameSessions       UsageLevelName = "sessions"
+	UsageLevelNameStorage        UsageLevelName = "storage"
+	UsageLevelNameTokens         UsageLevelName = "tokens"
+)
+
+// Valid indicates whether the value is a known member of the UsageLevelName enum.
+func (e UsageLevelName) Valid() bool {
+	switch e {
+	case UsageLevelNameAgents:
+		return true
+	case UsageLevelNameCallsPerMinute:
+		return true
+	case UsageLevelNameSessions:
+		return true
+	case UsageLevelNameStorage:
+		return true
+	case UsageLevelNameTokens:
 		return true
 	default:
 		return false
@@ -796,6 +874,27 @@ func (e ListTenantAuditParamsOutcome) Valid() bool {
 	}
 }
 
+// Defines values for ExportTenantParamsFormat.
+const (
+	JSON   ExportTenantParamsFormat = "json"
+	Ndjson ExportTenantParamsFormat = "ndjson"
+	Zip    ExportTenantParamsFormat = "zip"
+)
+
+// Valid indicates whether the value is a known member of the ExportTenantParamsFormat enum.
+func (e ExportTenantParamsFormat) Valid() bool {
+	switch e {
+	case JSON:
+		return true
+	case Ndjson:
+		return true
+	case Zip:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for GetUsageSeriesParamsGrain.
 const (
 	Day  GetUsageSeriesParamsGrain = "day"
@@ -862,6 +961,46 @@ type AuditPage struct {
 	Items      []AuditEntry `json:"items"`
 	NextCursor *string      `json:"next_cursor,omitempty"`
 }
+
+// AuditedQuery A statement, what keeps it to one tenant, and how often it ran.
+type AuditedQuery struct {
+	Failed int64 `json:"failed"`
+
+	// Filter The condition on the tenant.
+	Filter *string `json:"filter,omitempty"`
+
+	// Name Its name in the source, or unnamed/ and a hash of its text.
+	//
+	// Examples: aggregate/recent
+	Name string `json:"name"`
+
+	// Problems With missing: the reads that are not of one tenant.
+	Problems *[]string `json:"problems,omitempty"`
+
+	// Reason Why it may read all tenants.
+	Reason *string `json:"reason,omitempty"`
+	Runs   int64   `json:"runs"`
+
+	// RunsOfAllTenants Runs that named no tenant.
+	RunsOfAllTenants int64 `json:"runs_of_all_tenants"`
+
+	// SlowestMs A duration in milliseconds, exact to the microsecond.
+	//
+	// Examples: 12.345
+	SlowestMs Milliseconds `json:"slowest_ms"`
+
+	// Source Its file in the source; empty for one that is in no file.
+	Source string `json:"source"`
+
+	// Tables The tables of tenants' rows that it reads.
+	Tables []string `json:"tables"`
+
+	// Verdict no_tenant_data: it reads no tenants' rows. filtered: those of one tenant. declared: those of all, for a reason. missing: those of all, and nothing says that it should.
+	Verdict AuditedQueryVerdict `json:"verdict"`
+}
+
+// AuditedQueryVerdict no_tenant_data: it reads no tenants' rows. filtered: those of one tenant. declared: those of all, for a reason. missing: those of all, and nothing says that it should.
+type AuditedQueryVerdict string
 
 // Budget What a department, a cost centre or an agent may cost in a UTC month.
 type Budget struct {
@@ -979,7 +1118,9 @@ type EntitlementsRequest struct {
 
 // EraseUserRequest defines model for EraseUserRequest.
 type EraseUserRequest struct {
-	// User The user as events name it.
+	// User The user as events name it, 1 to 256 bytes.
+	//
+	// Examples: user_xyz789
 	User string `json:"user"`
 }
 
@@ -1141,19 +1282,15 @@ type EventRef struct {
 // Schema urn:agentik-os:panda:tenant-export:1.
 type Export map[string]interface{}
 
-// ExportLine One record and the section that it belongs to.
+// ExportLine One record and the section that it belongs to; the manifest is the last.
 type ExportLine struct {
-	Record  map[string]interface{} `json:"record"`
-	Section string                 `json:"section"`
-}
+	Record map[string]interface{} `json:"record"`
 
-// ExportRequest defines model for ExportRequest.
-type ExportRequest struct {
-	Format *ExportRequestFormat `json:"format,omitempty"`
+	// Section A member of the whole form.
+	//
+	// Examples: messages
+	Section string `json:"section"`
 }
-
-// ExportRequestFormat defines model for ExportRequest.Format.
-type ExportRequestFormat string
 
 // FieldProblem defines model for FieldProblem.
 type FieldProblem struct {
@@ -1415,21 +1552,59 @@ type MemberUpdate struct {
 	Role Role `json:"role"`
 }
 
-// Membership defines model for Membership.
+// Membership What a user is in one tenant, and whether a sign-in would be let in at this moment.
 type Membership struct {
+	AddedAt time.Time `json:"added_at"`
+
+	// Admitted depends: on what the token says of the address.
+	Admitted MembershipAdmitted `json:"admitted"`
+
 	// Email Examples: user@acme.com
-	Email       *string                      `json:"email,omitempty"`
-	LastSeenAt  nullable.Nullable[time.Time] `json:"last_seen_at,omitempty"`
-	MemberID    string                       `json:"member_id"`
-	Permissions []Permission                 `json:"permissions"`
+	Email string `json:"email"`
+
+	// Issuer With subject: the sign-in that is bound to the member. Left out if none is.
+	Issuer *string `json:"issuer,omitempty"`
+
+	// MemberID Examples: mem_abcdefgh2345
+	MemberID string  `json:"member_id"`
+	Name     *string `json:"name,omitempty"`
+
+	// OrgID The organisation that the token of a sign-in has to name.
+	OrgID string `json:"org_id"`
+
+	// Permissions None while the tenant is not served.
+	Permissions []Permission `json:"permissions"`
 
 	// Role viewer reads; member reads and sends usage; admin manages members, keys and budgets; owner may do everything.
 	Role Role `json:"role"`
 
 	// Status Trial and active tenants are served. A deleted one is kept until erase_at; an erased one is a name and a number.
-	Status *TenantStatus `json:"status,omitempty"`
-	Tenant TenantRef     `json:"tenant"`
+	Status  TenantStatus `json:"status"`
+	Subject *string      `json:"subject,omitempty"`
+	Tenant  TenantRef    `json:"tenant"`
+
+	// Why Why, or why not, for people.
+	Why string `json:"why"`
 }
+
+// MembershipAdmitted depends: on what the token says of the address.
+type MembershipAdmitted string
+
+// MembershipInvitation An invitation to the address of a user.
+type MembershipInvitation struct {
+	ExpiresAt time.Time `json:"expires_at"`
+
+	// ID Examples: inv_abcdefgh2345
+	ID string `json:"id"`
+
+	// Role viewer reads; member reads and sends usage; admin manages members, keys and budgets; owner may do everything.
+	Role   Role                       `json:"role"`
+	Status MembershipInvitationStatus `json:"status"`
+	Tenant TenantRef                  `json:"tenant"`
+}
+
+// MembershipInvitationStatus defines model for MembershipInvitation.Status.
+type MembershipInvitationStatus string
 
 // MigrateRequest defines model for MigrateRequest.
 type MigrateRequest struct {
@@ -1459,6 +1634,11 @@ type Migration struct {
 	// Windows Windows that were.
 	Windows int64 `json:"windows"`
 }
+
+// Milliseconds A duration in milliseconds, exact to the microsecond.
+//
+// Examples: 12.345
+type Milliseconds = json.Number
 
 // Money US dollars, a decimal string with up to twelve decimals.
 //
@@ -1663,25 +1843,41 @@ type ProblemCode = string
 
 // Provision defines model for Provision.
 type Provision struct {
-	// Agents The names of the agents.
-	Agents *[]string `json:"agents,omitempty"`
+	// Agents What became of the tenant's number of agents.
+	Agents ProvisionedAgents `json:"agents"`
 
-	// Conversations Sample conversations that were added.
-	Conversations *int `json:"conversations,omitempty"`
+	// SampleData The sample conversations that are there, if any were asked for.
+	SampleData *SampleData `json:"sample_data,omitempty"`
 
-	// Events Usage events that were added.
-	Events               *int                   `json:"events,omitempty"`
-	Template             string                 `json:"template"`
-	Tenant               TenantRef              `json:"tenant"`
-	AdditionalProperties map[string]interface{} `json:"-"`
+	// Skills Those of all its agents, each once.
+	Skills []string `json:"skills"`
+
+	// Template What a tenant can start from, as configuration for the runtime and the dashboard that carry it out.
+	Template Template  `json:"template"`
+	Tenant   TenantRef `json:"tenant"`
 }
 
 // ProvisionRequest defines model for ProvisionRequest.
 type ProvisionRequest struct {
+	// IncludeSampleData Add sample conversations, which cost nothing.
 	IncludeSampleData *bool `json:"include_sample_data,omitempty"`
 
-	// Template Examples: customer-support
+	// Template The name of one; GET /v1/templates lists them.
+	//
+	// Examples: customer-support
 	Template string `json:"template"`
+}
+
+// ProvisionedAgents What became of the tenant's number of agents.
+type ProvisionedAgents struct {
+	// Detail Why not.
+	Detail *string `json:"detail,omitempty"`
+
+	// Level The number now.
+	Level int64 `json:"level"`
+
+	// Recorded Whether this request set it.
+	Recorded bool `json:"recorded"`
 }
 
 // QuarantinePage defines model for QuarantinePage.
@@ -1711,32 +1907,30 @@ type Quarantined struct {
 // QuarantinedState defines model for Quarantined.State.
 type QuarantinedState string
 
-// Query A statement that the warehouse ran.
-type Query struct {
-	At          time.Time `json:"at"`
-	DurationMs  *int64    `json:"duration_ms,omitempty"`
-	MemoryBytes *int64    `json:"memory_bytes,omitempty"`
-
-	// Name The name of the statement in the source.
-	Name      *string `json:"name,omitempty"`
-	QueryID   string  `json:"query_id"`
-	ReadBytes *int64  `json:"read_bytes,omitempty"`
-	ReadRows  *int64  `json:"read_rows,omitempty"`
-	Statement string  `json:"statement"`
-
-	// TenantFilter Whether it names a tenant.
-	TenantFilter *bool `json:"tenant_filter,omitempty"`
-
-	// TenantID Examples: ten_abcdefgh2345
-	TenantID *string `json:"tenant_id,omitempty"`
-}
-
 // QueryAudit defines model for QueryAudit.
 type QueryAudit struct {
-	// Checked Statements that were looked at.
-	Checked    *int64  `json:"checked,omitempty"`
-	Items      []Query `json:"items"`
-	NextCursor *string `json:"next_cursor,omitempty"`
+	Items []AuditedQuery `json:"items"`
+
+	// Missing Statements with neither condition nor reason. More than none is a fault.
+	Missing int `json:"missing"`
+
+	// Ran How many of them ran.
+	Ran int `json:"ran"`
+
+	// Runs How often, altogether.
+	Runs int64 `json:"runs"`
+
+	// Since When this server began to count runs.
+	Since time.Time `json:"since"`
+
+	// Statements Statements of the server.
+	Statements int `json:"statements"`
+
+	// TablesWithoutTenant Tables whose rows name no tenant.
+	TablesWithoutTenant []string `json:"tables_without_tenant"`
+
+	// UnnamedRuns Runs of statements that are in no file; those that read tenants' rows are among the items.
+	UnnamedRuns int64 `json:"unnamed_runs"`
 }
 
 // QuotaOverrides Limits of a tenant that differ from its plan's. 1 GB is 1e9 bytes.
@@ -1851,6 +2045,39 @@ type RotatedKey struct {
 	TenantID *string `json:"tenant_id,omitempty"`
 }
 
+// SampleData The sample conversations that are there, if any were asked for.
+type SampleData struct {
+	Conversations int `json:"conversations"`
+
+	// Cost US dollars, a decimal string with up to twelve decimals.
+	//
+	// Examples: 847.320000
+	Cost Money `json:"cost"`
+
+	// From The time of the first message.
+	From time.Time `json:"from"`
+
+	// Generation How often sample data of this template was begun; more than 1 after it was taken back.
+	Generation int `json:"generation"`
+	Messages   int `json:"messages"`
+
+	// MessagesAdded By this request; 0 if all were there.
+	MessagesAdded int `json:"messages_added"`
+
+	// To The time of the last message.
+	To time.Time `json:"to"`
+}
+
+// SampleRemoval What was taken back by this request.
+type SampleRemoval struct {
+	Conversations int `json:"conversations"`
+	Messages      int `json:"messages"`
+
+	// Templates The template of each generation that was taken back.
+	Templates []string  `json:"templates"`
+	Tenant    TenantRef `json:"tenant"`
+}
+
 // ServiceTier defines model for ServiceTier.
 type ServiceTier struct {
 	ContextTiers *[]ContextTier `json:"context_tiers,omitempty"`
@@ -1883,8 +2110,53 @@ type SignupRequest struct {
 
 // SlowQueries defines model for SlowQueries.
 type SlowQueries struct {
-	Items      []Query `json:"items"`
-	NextCursor *string `json:"next_cursor,omitempty"`
+	// Advice For people: whether a database of its own would help the tenant.
+	Advice []string    `json:"advice"`
+	Items  []SlowQuery `json:"items"`
+
+	// KeptSince From when on usual statements are all there; left out while all since the beginning are.
+	KeptSince *time.Time `json:"kept_since,omitempty"`
+
+	// Since When this server began to remember.
+	Since  time.Time  `json:"since"`
+	Tenant *TenantRef `json:"tenant,omitempty"`
+}
+
+// SlowQuery One run of a statement.
+type SlowQuery struct {
+	// At When it began.
+	At time.Time `json:"at"`
+
+	// DurationMs A duration in milliseconds, exact to the microsecond.
+	//
+	// Examples: 12.345
+	DurationMs Milliseconds `json:"duration_ms"`
+	Failed     bool         `json:"failed"`
+
+	// Name Its name in the source; empty for one that is in no file.
+	//
+	// Examples: aggregate/recent
+	Name      string `json:"name"`
+	ReadBytes int64  `json:"read_bytes"`
+
+	// ReadRows Rows that it read, as the engine counts them.
+	ReadRows int64 `json:"read_rows"`
+
+	// Rows Rows of its answer.
+	Rows int64 `json:"rows"`
+
+	// Source Its file in the source.
+	Source string `json:"source"`
+
+	// Tenant The slug.
+	//
+	// Examples: acme-corp
+	Tenant string `json:"tenant"`
+
+	// TenantID Whom it was for; empty for none or all.
+	//
+	// Examples: ten_abcdefgh2345
+	TenantID string `json:"tenant_id"`
 }
 
 // Started defines model for Started.
@@ -1957,6 +2229,52 @@ type SuspendRequest struct {
 
 // Switch 1 or true, 0 or false.
 type Switch string
+
+// Template What a tenant can start from, as configuration for the runtime and the dashboard that carry it out.
+type Template struct {
+	Agents []TemplateAgent `json:"agents"`
+
+	// Name Examples: customer-support
+	Name string `json:"name"`
+
+	// Title Examples: Customer support
+	Title   string           `json:"title"`
+	Widgets []TemplateWidget `json:"widgets"`
+}
+
+// TemplateAgent defines model for TemplateAgent.
+type TemplateAgent struct {
+	// Department Examples: support
+	Department string `json:"department"`
+
+	// Model A suggestion for the runtime.
+	//
+	// Examples: claude-haiku-4-5
+	Model string `json:"model"`
+
+	// Name Examples: Ticket Triage
+	Name    string `json:"name"`
+	Purpose string `json:"purpose"`
+
+	// Skills What the runtime is to turn on for it.
+	Skills []string `json:"skills"`
+}
+
+// TemplateList defines model for TemplateList.
+type TemplateList struct {
+	Items []Template `json:"items"`
+}
+
+// TemplateWidget defines model for TemplateWidget.
+type TemplateWidget struct {
+	// Query The question of this API behind it.
+	//
+	// Examples: /v1/usage?by=model
+	Query string `json:"query"`
+
+	// Title Examples: Cost of the month
+	Title string `json:"title"`
+}
 
 // Tenant defines model for Tenant.
 type Tenant struct {
@@ -2104,21 +2422,41 @@ type Usage struct {
 // UsageSource From memory or from the rollups.
 type UsageSource string
 
-// UsageLevel defines model for UsageLevel.
+// UsageLevel How much of a quota is used.
 type UsageLevel struct {
-	// Current A decimal number in the unit.
-	Current string `json:"current"`
+	// AtLimit current has reached max.
+	AtLimit bool `json:"at_limit"`
+
+	// Current A decimal number in the unit; left out where nobody counts it.
+	Current *string `json:"current,omitempty"`
+
+	// CurrentBytes Of storage: current in bytes.
+	CurrentBytes *int64 `json:"current_bytes,omitempty"`
 
 	// Max How much of something a tenant may have, a whole number or "unlimited".
 	//
 	// Examples: 100, unlimited
 	Max Limit `json:"max"`
 
+	// MaxBytes How much of something a tenant may have, a whole number or "unlimited".
+	//
+	// Examples: 100, unlimited
+	MaxBytes *Limit `json:"max_bytes,omitempty"`
+
+	// MeasuredAt When a runtime reported the level last; left out before the first time and for what is counted here.
+	MeasuredAt *time.Time `json:"measured_at,omitempty"`
+
+	// Name What people call it.
+	Name UsageLevelName `json:"name"`
+
 	// Percent current in percent of max, rounded down; null when there is no limit.
-	Percent nullable.Nullable[int] `json:"percent"`
-	Quota   UsageLevelQuota        `json:"quota"`
-	Unit    UsageLevelUnit         `json:"unit"`
+	Percent nullable.Nullable[int64] `json:"percent"`
+	Quota   UsageLevelQuota          `json:"quota"`
+	Unit    UsageLevelUnit           `json:"unit"`
 }
+
+// UsageLevelName What people call it.
+type UsageLevelName string
 
 // UsageLevelQuota defines model for UsageLevel.Quota.
 type UsageLevelQuota string
@@ -2130,8 +2468,13 @@ type UsageLevelUnit string
 type UsageLevels struct {
 	// AsOf How far an answer reaches.
 	AsOf   Position     `json:"as_of"`
-	Items  []UsageLevel `json:"items"`
-	Tenant TenantRef    `json:"tenant"`
+	Levels []UsageLevel `json:"levels"`
+
+	// Month The UTC month of the tokens.
+	//
+	// Examples: 2026-02
+	Month  string    `json:"month"`
+	Tenant TenantRef `json:"tenant"`
 }
 
 // UsagePoint defines model for UsagePoint.
@@ -2184,10 +2527,14 @@ type UsageSeries struct {
 
 // UserSessions defines model for UserSessions.
 type UserSessions struct {
-	Issuer      *string      `json:"issuer,omitempty"`
-	Memberships []Membership `json:"memberships"`
-	Subject     *string      `json:"subject,omitempty"`
-	User        string       `json:"user"`
+	Invitations []MembershipInvitation `json:"invitations"`
+	Memberships []Membership           `json:"memberships"`
+
+	// User Who was asked about.
+	User string `json:"user"`
+
+	// WithoutOrgID What a token that names no organisation gets, in words.
+	WithoutOrgID string `json:"without_org_id"`
 }
 
 // VerifyLine defines model for VerifyLine.
@@ -2301,20 +2648,8 @@ type ListAuditParamsOutcome string
 
 // AuditQueriesParams defines parameters for AuditQueries.
 type AuditQueriesParams struct {
-	// MissingTenantFilter Only those that read tenants' rows without naming one.
+	// MissingTenantFilter Only those with neither condition nor reason.
 	MissingTenantFilter *Switch `form:"missing_tenant_filter,omitempty" json:"missing_tenant_filter,omitempty"`
-
-	// From Not before this time, a UTC day or RFC 3339.
-	From *From `form:"from,omitempty" json:"from,omitempty"`
-
-	// To Before this time, a UTC day or RFC 3339.
-	To *To `form:"to,omitempty" json:"to,omitempty"`
-
-	// Limit Rows of a page at most.
-	Limit *PageLimit `form:"limit,omitempty" json:"limit,omitempty"`
-
-	// Cursor The next_cursor of the page before.
-	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListConflictsParams defines parameters for ListConflicts.
@@ -2334,14 +2669,11 @@ type DebugSlowQueriesParams struct {
 	// Tenant Only about this tenant, by id or slug.
 	Tenant *TenantFilter `form:"tenant,omitempty" json:"tenant,omitempty"`
 
-	// From Not before this time, a UTC day or RFC 3339.
-	From *From `form:"from,omitempty" json:"from,omitempty"`
+	// Since Not before this: a duration before now such as 1h30m, or RFC 3339.
+	Since *string `form:"since,omitempty" json:"since,omitempty"`
 
-	// To Before this time, a UTC day or RFC 3339.
-	To *To `form:"to,omitempty" json:"to,omitempty"`
-
-	// Limit Rows of a page at most.
-	Limit *PageLimit `form:"limit,omitempty" json:"limit,omitempty"`
+	// Limit Statements at most.
+	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
 // GetEntitlementsParams defines parameters for GetEntitlements.
@@ -2616,6 +2948,15 @@ type EraseUserParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// ExportTenantParams defines parameters for ExportTenant.
+type ExportTenantParams struct {
+	// Format One JSON document, a line of JSON per record, or an archive with such a file per section.
+	Format *ExportTenantParamsFormat `form:"format,omitempty" json:"format,omitempty"`
+}
+
+// ExportTenantParamsFormat defines parameters for ExportTenant.
+type ExportTenantParamsFormat string
+
 // ListInvitationsParams defines parameters for ListInvitations.
 type ListInvitationsParams struct {
 	// Limit Rows of a page at most.
@@ -2790,9 +3131,6 @@ type UpdateTenantJSONRequestBody = TenantUpdate
 // EraseUserJSONRequestBody defines body for EraseUser for application/json ContentType.
 type EraseUserJSONRequestBody = EraseUserRequest
 
-// ExportTenantJSONRequestBody defines body for ExportTenant for application/json ContentType.
-type ExportTenantJSONRequestBody = ExportRequest
-
 // InviteMemberJSONRequestBody defines body for InviteMember for application/json ContentType.
 type InviteMemberJSONRequestBody = InvitationCreate
 
@@ -2816,130 +3154,6 @@ type ProvisionTenantJSONRequestBody = ProvisionRequest
 
 // SuspendTenantJSONRequestBody defines body for SuspendTenant for application/json ContentType.
 type SuspendTenantJSONRequestBody = SuspendRequest
-
-// Getter for additional properties for Provision. Returns the specified
-// element and whether it was found
-func (a Provision) Get(fieldName string) (value interface{}, found bool) {
-	if a.AdditionalProperties != nil {
-		value, found = a.AdditionalProperties[fieldName]
-	}
-	return
-}
-
-// Setter for additional properties for Provision
-func (a *Provision) Set(fieldName string, value interface{}) {
-	if a.AdditionalProperties == nil {
-		a.AdditionalProperties = make(map[string]interface{})
-	}
-	a.AdditionalProperties[fieldName] = value
-}
-
-// Override default JSON handling for Provision to handle AdditionalProperties
-func (a *Provision) UnmarshalJSON(b []byte) error {
-	object := make(map[string]json.RawMessage)
-	err := json.Unmarshal(b, &object)
-	if err != nil {
-		return err
-	}
-
-	if raw, found := object["agents"]; found {
-		err = json.Unmarshal(raw, &a.Agents)
-		if err != nil {
-			return fmt.Errorf("error reading 'agents': %w", err)
-		}
-		delete(object, "agents")
-	}
-
-	if raw, found := object["conversations"]; found {
-		err = json.Unmarshal(raw, &a.Conversations)
-		if err != nil {
-			return fmt.Errorf("error reading 'conversations': %w", err)
-		}
-		delete(object, "conversations")
-	}
-
-	if raw, found := object["events"]; found {
-		err = json.Unmarshal(raw, &a.Events)
-		if err != nil {
-			return fmt.Errorf("error reading 'events': %w", err)
-		}
-		delete(object, "events")
-	}
-
-	if raw, found := object["template"]; found {
-		err = json.Unmarshal(raw, &a.Template)
-		if err != nil {
-			return fmt.Errorf("error reading 'template': %w", err)
-		}
-		delete(object, "template")
-	}
-
-	if raw, found := object["tenant"]; found {
-		err = json.Unmarshal(raw, &a.Tenant)
-		if err != nil {
-			return fmt.Errorf("error reading 'tenant': %w", err)
-		}
-		delete(object, "tenant")
-	}
-
-	if len(object) != 0 {
-		a.AdditionalProperties = make(map[string]interface{})
-		for fieldName, fieldBuf := range object {
-			var fieldVal interface{}
-			err := json.Unmarshal(fieldBuf, &fieldVal)
-			if err != nil {
-				return fmt.Errorf("error unmarshaling field %s: %w", fieldName, err)
-			}
-			a.AdditionalProperties[fieldName] = fieldVal
-		}
-	}
-	return nil
-}
-
-// Override default JSON handling for Provision to handle AdditionalProperties
-func (a Provision) MarshalJSON() ([]byte, error) {
-	var err error
-	object := make(map[string]json.RawMessage)
-
-	if a.Agents != nil {
-		object["agents"], err = json.Marshal(a.Agents)
-		if err != nil {
-			return nil, fmt.Errorf("error marshaling 'agents': %w", err)
-		}
-	}
-
-	if a.Conversations != nil {
-		object["conversations"], err = json.Marshal(a.Conversations)
-		if err != nil {
-			return nil, fmt.Errorf("error marshaling 'conversations': %w", err)
-		}
-	}
-
-	if a.Events != nil {
-		object["events"], err = json.Marshal(a.Events)
-		if err != nil {
-			return nil, fmt.Errorf("error marshaling 'events': %w", err)
-		}
-	}
-
-	object["template"], err = json.Marshal(a.Template)
-	if err != nil {
-		return nil, fmt.Errorf("error marshaling 'template': %w", err)
-	}
-
-	object["tenant"], err = json.Marshal(a.Tenant)
-	if err != nil {
-		return nil, fmt.Errorf("error marshaling 'tenant': %w", err)
-	}
-
-	for fieldName, field := range a.AdditionalProperties {
-		object[fieldName], err = json.Marshal(field)
-		if err != nil {
-			return nil, fmt.Errorf("error marshaling '%s': %w", fieldName, err)
-		}
-	}
-	return json.Marshal(object)
-}
 
 // AsEvent returns the union data inside the ReplayQuarantinedJSONBody as a Event
 func (t ReplayQuarantinedJSONBody) AsEvent() (Event, error) {
@@ -3084,9 +3298,11 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/audit (the `ListAudit` operationId).
 	ListAudit(ctx context.Context, params *ListAuditParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// AuditQueries Find queries that name no tenant
+	// AuditQueries See what keeps each query to one tenant
 	//
-	// Looks through the statements that the warehouse ran, newest first.
+	// Every statement of the server, and every other one that read tenants' rows since it was started: the
+	// condition that keeps it to a tenant, or the reason that it declares for reading all of them. Runs
+	// are those of this server since its start. It is one page, by the names of the statements.
 	//
 	// Corresponds with GET /v1/audit/queries (the `AuditQueries` operationId).
 	AuditQueries(ctx context.Context, params *AuditQueriesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -3099,14 +3315,18 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/conflicts (the `ListConflicts` operationId).
 	ListConflicts(ctx context.Context, params *ListConflictsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// DebugSlowQueries Find a tenant's slowest queries
+	// DebugSlowQueries Find the slowest queries
+	//
+	// The longest statements that this server ran since its start, of one tenant or of all; slow ones are
+	// remembered longer than usual ones. Statements have names: neither texts nor values are kept.
 	//
 	// Corresponds with GET /v1/debug/slow-queries (the `DebugSlowQueries` operationId).
 	DebugSlowQueries(ctx context.Context, params *DebugSlowQueriesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// DebugUserSessions See which tenants a user belongs to
+	// DebugUserSessions See which tenants a user would be let into, and why
 	//
-	// Which member of which tenant a user signs in as, and with which permissions.
+	// Every membership of a user and every invitation: the organisation that a sign-in has to name, the
+	// role and what it allows, whether a sign-in would be let in at this moment, and why not.
 	//
 	// Corresponds with GET /v1/debug/user-sessions/{user} (the `DebugUserSessions` operationId).
 	DebugUserSessions(ctx context.Context, user string, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -3347,6 +3567,13 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/summary (the `GetSummary` operationId).
 	GetSummary(ctx context.Context, params *GetSummaryParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListTemplates List what a tenant can start from
+	//
+	// The templates are part of the server, so all credentials see the same and there is one page.
+	//
+	// Corresponds with GET /v1/templates (the `ListTemplates` operationId).
+	ListTemplates(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListTenants List tenants
 	//
 	// In the order of their slugs.
@@ -3426,7 +3653,8 @@ type ClientInterface interface {
 
 	// EraseUserWithBody Erase a person from a tenant's usage
 	//
-	// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay.
+	// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay. Asked for
+	// again it is carried out again, which finds nothing; the same user while that is under way is the same operation.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -3435,32 +3663,22 @@ type ClientInterface interface {
 
 	// EraseUser Erase a person from a tenant's usage
 	//
-	// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay.
+	// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay. Asked for
+	// again it is carried out again, which finds nothing; the same user while that is under way is the same operation.
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /v1/tenants/{tenant}/erase-user (the `EraseUser` operationId).
 	EraseUser(ctx context.Context, tenant TenantPath, params *EraseUserParams, body EraseUserJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ExportTenantWithBody Export everything about a tenant
-	//
-	// The tenant and its settings, members, agents, events with their costs, sums and audit log (GDPR article 20). It is streamed
-	// and takes as long as there is data. It takes no Idempotency-Key: nothing is changed.
-	//
-	// Takes any type of body and a specified content type.
-	//
-	// Corresponds with POST /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
-	ExportTenantWithBody(ctx context.Context, tenant TenantPath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
-
 	// ExportTenant Export everything about a tenant
 	//
-	// The tenant and its settings, members, agents, events with their costs, sums and audit log (GDPR article 20). It is streamed
-	// and takes as long as there is data. It takes no Idempotency-Key: nothing is changed.
+	// The tenant and its settings, members, invitations, keys without their secrets, audit log, agents, costs, and events with
+	// their costs (GDPR article 20). It is streamed and takes as long as there is data; who does not read on for a minute
+	// is cut off. The manifest comes last: an export without one is not whole.
 	//
-	// Takes a body of the `application/json` content type.
-	//
-	// Corresponds with POST /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
-	ExportTenant(ctx context.Context, tenant TenantPath, body ExportTenantJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	// Corresponds with GET /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
+	ExportTenant(ctx context.Context, tenant TenantPath, params *ExportTenantParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListInvitations List a tenant's invitations
 	//
@@ -3610,18 +3828,26 @@ type ClientInterface interface {
 	// Corresponds with PUT /v1/tenants/{tenant}/plan (the `SetTenantPlan` operationId).
 	SetTenantPlan(ctx context.Context, tenant TenantPath, params *SetTenantPlanParams, body SetTenantPlanJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ProvisionTenantWithBody Fill a tenant from a template
+	// ProvisionTenantWithBody Start a tenant from a template
 	//
-	// Asked again it adds nothing twice.
+	// Records how many agents the template has, unless a runtime has reported agents, and adds sample
+	// conversations if asked: messages without tokens, units or money, which nothing can bill. The
+	// template itself is configuration, and the answer has it whole: the runtime and the dashboard carry
+	// it out. Asked again it adds nothing twice. A template with more agents than the quota allows is
+	// 409 `quota_exceeded`, and a tenant that is suspended or deleted 409 `tenant_not_served`.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /v1/tenants/{tenant}/provision (the `ProvisionTenant` operationId).
 	ProvisionTenantWithBody(ctx context.Context, tenant TenantPath, params *ProvisionTenantParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ProvisionTenant Fill a tenant from a template
+	// ProvisionTenant Start a tenant from a template
 	//
-	// Asked again it adds nothing twice.
+	// Records how many agents the template has, unless a runtime has reported agents, and adds sample
+	// conversations if asked: messages without tokens, units or money, which nothing can bill. The
+	// template itself is configuration, and the answer has it whole: the runtime and the dashboard carry
+	// it out. Asked again it adds nothing twice. A template with more agents than the quota allows is
+	// 409 `quota_exceeded`, and a tenant that is suspended or deleted 409 `tenant_not_served`.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -3639,6 +3865,15 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/tenants/{tenant}/resume (the `ResumeTenant` operationId).
 	ResumeTenant(ctx context.Context, tenant TenantPath, params *ResumeTenantParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RemoveSampleData Take sample data back
+	//
+	// Every sample conversation of the tenant, of all templates, each message by a void. What was taken
+	// back before stays so; a tenant that is suspended or deleted is 409 `tenant_not_served`. Asked for
+	// again, sample data comes back as the next generation.
+	//
+	// Corresponds with DELETE /v1/tenants/{tenant}/sample-data (the `RemoveSampleData` operationId).
+	RemoveSampleData(ctx context.Context, tenant TenantPath, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// SuspendTenantWithBody Suspend a tenant
 	//
@@ -3659,6 +3894,9 @@ type ClientInterface interface {
 	SuspendTenant(ctx context.Context, tenant TenantPath, params *SuspendTenantParams, body SuspendTenantJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetUsageLevels Compare a tenant's levels with its quotas
+	//
+	// Agents, storage and concurrent sessions are what a runtime reported last, 0 before the first time;
+	// tokens are those of the running UTC month, calls those of the present minute.
 	//
 	// Corresponds with GET /v1/tenants/{tenant}/usage-levels (the `GetUsageLevels` operationId).
 	GetUsageLevels(ctx context.Context, tenant TenantPath, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -3702,9 +3940,11 @@ func (c *Client) ListAudit(ctx context.Context, params *ListAuditParams, reqEdit
 	return c.Client.Do(req)
 }
 
-// AuditQueries Find queries that name no tenant
+// AuditQueries See what keeps each query to one tenant
 //
-// Looks through the statements that the warehouse ran, newest first.
+// Every statement of the server, and every other one that read tenants' rows since it was started: the
+// condition that keeps it to a tenant, or the reason that it declares for reading all of them. Runs
+// are those of this server since its start. It is one page, by the names of the statements.
 //
 // Corresponds with GET /v1/audit/queries (the `AuditQueries` operationId).
 func (c *Client) AuditQueries(ctx context.Context, params *AuditQueriesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3737,7 +3977,10 @@ func (c *Client) ListConflicts(ctx context.Context, params *ListConflictsParams,
 	return c.Client.Do(req)
 }
 
-// DebugSlowQueries Find a tenant's slowest queries
+// DebugSlowQueries Find the slowest queries
+//
+// The longest statements that this server ran since its start, of one tenant or of all; slow ones are
+// remembered longer than usual ones. Statements have names: neither texts nor values are kept.
 //
 // Corresponds with GET /v1/debug/slow-queries (the `DebugSlowQueries` operationId).
 func (c *Client) DebugSlowQueries(ctx context.Context, params *DebugSlowQueriesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3752,9 +3995,10 @@ func (c *Client) DebugSlowQueries(ctx context.Context, params *DebugSlowQueriesP
 	return c.Client.Do(req)
 }
 
-// DebugUserSessions See which tenants a user belongs to
+// DebugUserSessions See which tenants a user would be let into, and why
 //
-// Which member of which tenant a user signs in as, and with which permissions.
+// Every membership of a user and every invitation: the organisation that a sign-in has to name, the
+// role and what it allows, whether a sign-in would be let in at this moment, and why not.
 //
 // Corresponds with GET /v1/debug/user-sessions/{user} (the `DebugUserSessions` operationId).
 func (c *Client) DebugUserSessions(ctx context.Context, user string, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -4285,6 +4529,23 @@ func (c *Client) GetSummary(ctx context.Context, params *GetSummaryParams, reqEd
 	return c.Client.Do(req)
 }
 
+// ListTemplates List what a tenant can start from
+//
+// The templates are part of the server, so all credentials see the same and there is one page.
+//
+// Corresponds with GET /v1/templates (the `ListTemplates` operationId).
+func (c *Client) ListTemplates(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListTemplatesRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListTenants List tenants
 //
 // In the order of their slugs.
@@ -4454,7 +4715,8 @@ func (c *Client) ListTenantAudit(ctx context.Context, tenant TenantPath, params 
 
 // EraseUserWithBody Erase a person from a tenant's usage
 //
-// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay.
+// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay. Asked for
+// again it is carried out again, which finds nothing; the same user while that is under way is the same operation.
 //
 // Takes any type of body and a specified content type.
 //
@@ -4473,7 +4735,8 @@ func (c *Client) EraseUserWithBody(ctx context.Context, tenant TenantPath, param
 
 // EraseUser Erase a person from a tenant's usage
 //
-// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay.
+// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay. Asked for
+// again it is carried out again, which finds nothing; the same user while that is under way is the same operation.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -4490,36 +4753,15 @@ func (c *Client) EraseUser(ctx context.Context, tenant TenantPath, params *Erase
 	return c.Client.Do(req)
 }
 
-// ExportTenantWithBody Export everything about a tenant
-//
-// The tenant and its settings, members, agents, events with their costs, sums and audit log (GDPR article 20). It is streamed
-// and takes as long as there is data. It takes no Idempotency-Key: nothing is changed.
-//
-// Takes any type of body and a specified content type.
-//
-// Corresponds with POST /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
-func (c *Client) ExportTenantWithBody(ctx context.Context, tenant TenantPath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewExportTenantRequestWithBody(c.Server, tenant, contentType, body)
-	if err != nil {
-		return nil, err
-	}
-	req = req.WithContext(ctx)
-	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
-		return nil, err
-	}
-	return c.Client.Do(req)
-}
-
 // ExportTenant Export everything about a tenant
 //
-// The tenant and its settings, members, agents, events with their costs, sums and audit log (GDPR article 20). It is streamed
-// and takes as long as there is data. It takes no Idempotency-Key: nothing is changed.
+// The tenant and its settings, members, invitations, keys without their secrets, audit log, agents, costs, and events with
+// their costs (GDPR article 20). It is streamed and takes as long as there is data; who does not read on for a minute
+// is cut off. The manifest comes last: an export without one is not whole.
 //
-// Takes a body of the `application/json` content type.
-//
-// Corresponds with POST /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
-func (c *Client) ExportTenant(ctx context.Context, tenant TenantPath, body ExportTenantJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewExportTenantRequest(c.Server, tenant, body)
+// Corresponds with GET /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
+func (c *Client) ExportTenant(ctx context.Context, tenant TenantPath, params *ExportTenantParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewExportTenantRequest(c.Server, tenant, params)
 	if err != nil {
 		return nil, err
 	}
@@ -4858,9 +5100,13 @@ func (c *Client) SetTenantPlan(ctx context.Context, tenant TenantPath, params *S
 	return c.Client.Do(req)
 }
 
-// ProvisionTenantWithBody Fill a tenant from a template
+// ProvisionTenantWithBody Start a tenant from a template
 //
-// Asked again it adds nothing twice.
+// Records how many agents the template has, unless a runtime has reported agents, and adds sample
+// conversations if asked: messages without tokens, units or money, which nothing can bill. The
+// template itself is configuration, and the answer has it whole: the runtime and the dashboard carry
+// it out. Asked again it adds nothing twice. A template with more agents than the quota allows is
+// 409 `quota_exceeded`, and a tenant that is suspended or deleted 409 `tenant_not_served`.
 //
 // Takes any type of body and a specified content type.
 //
@@ -4877,9 +5123,13 @@ func (c *Client) ProvisionTenantWithBody(ctx context.Context, tenant TenantPath,
 	return c.Client.Do(req)
 }
 
-// ProvisionTenant Fill a tenant from a template
+// ProvisionTenant Start a tenant from a template
 //
-// Asked again it adds nothing twice.
+// Records how many agents the template has, unless a runtime has reported agents, and adds sample
+// conversations if asked: messages without tokens, units or money, which nothing can bill. The
+// template itself is configuration, and the answer has it whole: the runtime and the dashboard carry
+// it out. Asked again it adds nothing twice. A template with more agents than the quota allows is
+// 409 `quota_exceeded`, and a tenant that is suspended or deleted 409 `tenant_not_served`.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -4918,6 +5168,25 @@ func (c *Client) RestoreTenant(ctx context.Context, tenant TenantPath, params *R
 // Corresponds with POST /v1/tenants/{tenant}/resume (the `ResumeTenant` operationId).
 func (c *Client) ResumeTenant(ctx context.Context, tenant TenantPath, params *ResumeTenantParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewResumeTenantRequest(c.Server, tenant, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RemoveSampleData Take sample data back
+//
+// Every sample conversation of the tenant, of all templates, each message by a void. What was taken
+// back before stays so; a tenant that is suspended or deleted is 409 `tenant_not_served`. Asked for
+// again, sample data comes back as the next generation.
+//
+// Corresponds with DELETE /v1/tenants/{tenant}/sample-data (the `RemoveSampleData` operationId).
+func (c *Client) RemoveSampleData(ctx context.Context, tenant TenantPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRemoveSampleDataRequest(c.Server, tenant)
 	if err != nil {
 		return nil, err
 	}
@@ -4967,6 +5236,9 @@ func (c *Client) SuspendTenant(ctx context.Context, tenant TenantPath, params *S
 }
 
 // GetUsageLevels Compare a tenant's levels with its quotas
+//
+// Agents, storage and concurrent sessions are what a runtime reported last, 0 before the first time;
+// tokens are those of the running UTC month, calls those of the present minute.
 //
 // Corresponds with GET /v1/tenants/{tenant}/usage-levels (the `GetUsageLevels` operationId).
 func (c *Client) GetUsageLevels(ctx context.Context, tenant TenantPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -5210,54 +5482,6 @@ func NewAuditQueriesRequest(server string, params *AuditQueriesParams) (*http.Re
 
 		}
 
-		if params.From != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "from", *params.From, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.To != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "to", *params.To, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.Limit != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.Cursor != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
 		if encoded := queryValues.Encode(); encoded != "" {
 			rawQueryFragments = append(rawQueryFragments, encoded)
 		}
@@ -5390,21 +5614,9 @@ func NewDebugSlowQueriesRequest(server string, params *DebugSlowQueriesParams) (
 
 		}
 
-		if params.From != nil {
+		if params.Since != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "from", *params.From, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.To != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "to", *params.To, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "since", *params.Since, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -6810,6 +7022,33 @@ func NewGetSummaryRequest(server string, params *GetSummaryParams) (*http.Reques
 	return req, nil
 }
 
+// NewListTemplatesRequest constructs an http.Request for the ListTemplates method
+func NewListTemplatesRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/templates")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListTenantsRequest constructs an http.Request for the ListTenants method
 func NewListTenantsRequest(server string, params *ListTenantsParams) (*http.Request, error) {
 	var err error
@@ -7406,19 +7645,8 @@ func NewEraseUserRequestWithBody(server string, tenant TenantPath, params *Erase
 	return req, nil
 }
 
-// NewExportTenantRequest calls the generic ExportTenant builder with application/json body
-func NewExportTenantRequest(server string, tenant TenantPath, body ExportTenantJSONRequestBody) (*http.Request, error) {
-	var bodyReader io.Reader
-	buf, err := json.Marshal(body)
-	if err != nil {
-		return nil, err
-	}
-	bodyReader = bytes.NewReader(buf)
-	return NewExportTenantRequestWithBody(server, tenant, "application/json", bodyReader)
-}
-
-// NewExportTenantRequestWithBody constructs an http.Request for the ExportTenant method, with any body, and a specified content type
-func NewExportTenantRequestWithBody(server string, tenant TenantPath, contentType string, body io.Reader) (*http.Request, error) {
+// NewExportTenantRequest constructs an http.Request for the ExportTenant method
+func NewExportTenantRequest(server string, tenant TenantPath, params *ExportTenantParams) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -7443,12 +7671,37 @@ func NewExportTenantRequestWithBody(server string, tenant TenantPath, contentTyp
 		return nil, err
 	}
 
-	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Format != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "format", *params.Format, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
 	}
-
-	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -8351,6 +8604,40 @@ func NewResumeTenantRequest(server string, tenant TenantPath, params *ResumeTena
 	return req, nil
 }
 
+// NewRemoveSampleDataRequest constructs an http.Request for the RemoveSampleData method
+func NewRemoveSampleDataRequest(server string, tenant TenantPath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "tenant", tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/tenants/%s/sample-data", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewSuspendTenantRequest calls the generic SuspendTenant builder with application/json body
 func NewSuspendTenantRequest(server string, tenant TenantPath, params *SuspendTenantParams, body SuspendTenantJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -8769,9 +9056,11 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/audit (the `ListAudit` operationId).
 	ListAuditWithResponse(ctx context.Context, params *ListAuditParams, reqEditors ...RequestEditorFn) (*ListAuditResponse, error)
 
-	// AuditQueriesWithResponse Find queries that name no tenant
+	// AuditQueriesWithResponse See what keeps each query to one tenant
 	//
-	// Looks through the statements that the warehouse ran, newest first.
+	// Every statement of the server, and every other one that read tenants' rows since it was started: the
+	// condition that keeps it to a tenant, or the reason that it declares for reading all of them. Runs
+	// are those of this server since its start. It is one page, by the names of the statements.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -8788,16 +9077,20 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/conflicts (the `ListConflicts` operationId).
 	ListConflictsWithResponse(ctx context.Context, params *ListConflictsParams, reqEditors ...RequestEditorFn) (*ListConflictsResponse, error)
 
-	// DebugSlowQueriesWithResponse Find a tenant's slowest queries
+	// DebugSlowQueriesWithResponse Find the slowest queries
+	//
+	// The longest statements that this server ran since its start, of one tenant or of all; slow ones are
+	// remembered longer than usual ones. Statements have names: neither texts nor values are kept.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /v1/debug/slow-queries (the `DebugSlowQueries` operationId).
 	DebugSlowQueriesWithResponse(ctx context.Context, params *DebugSlowQueriesParams, reqEditors ...RequestEditorFn) (*DebugSlowQueriesResponse, error)
 
-	// DebugUserSessionsWithResponse See which tenants a user belongs to
+	// DebugUserSessionsWithResponse See which tenants a user would be let into, and why
 	//
-	// Which member of which tenant a user signs in as, and with which permissions.
+	// Every membership of a user and every invitation: the organisation that a sign-in has to name, the
+	// role and what it allows, whether a sign-in would be let in at this moment, and why not.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -9062,6 +9355,15 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/summary (the `GetSummary` operationId).
 	GetSummaryWithResponse(ctx context.Context, params *GetSummaryParams, reqEditors ...RequestEditorFn) (*GetSummaryResponse, error)
 
+	// ListTemplatesWithResponse List what a tenant can start from
+	//
+	// The templates are part of the server, so all credentials see the same and there is one page.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/templates (the `ListTemplates` operationId).
+	ListTemplatesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListTemplatesResponse, error)
+
 	// ListTenantsWithResponse List tenants
 	//
 	// In the order of their slugs.
@@ -9151,7 +9453,8 @@ type ClientWithResponsesInterface interface {
 
 	// EraseUserWithBodyWithResponse Erase a person from a tenant's usage
 	//
-	// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay.
+	// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay. Asked for
+	// again it is carried out again, which finds nothing; the same user while that is under way is the same operation.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -9160,32 +9463,24 @@ type ClientWithResponsesInterface interface {
 
 	// EraseUserWithResponse Erase a person from a tenant's usage
 	//
-	// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay.
+	// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay. Asked for
+	// again it is carried out again, which finds nothing; the same user while that is under way is the same operation.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/tenants/{tenant}/erase-user (the `EraseUser` operationId).
 	EraseUserWithResponse(ctx context.Context, tenant TenantPath, params *EraseUserParams, body EraseUserJSONRequestBody, reqEditors ...RequestEditorFn) (*EraseUserResponse, error)
 
-	// ExportTenantWithBodyWithResponse Export everything about a tenant
-	//
-	// The tenant and its settings, members, agents, events with their costs, sums and audit log (GDPR article 20). It is streamed
-	// and takes as long as there is data. It takes no Idempotency-Key: nothing is changed.
-	//
-	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
-	//
-	// Corresponds with POST /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
-	ExportTenantWithBodyWithResponse(ctx context.Context, tenant TenantPath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ExportTenantResponse, error)
-
 	// ExportTenantWithResponse Export everything about a tenant
 	//
-	// The tenant and its settings, members, agents, events with their costs, sums and audit log (GDPR article 20). It is streamed
-	// and takes as long as there is data. It takes no Idempotency-Key: nothing is changed.
+	// The tenant and its settings, members, invitations, keys without their secrets, audit log, agents, costs, and events with
+	// their costs (GDPR article 20). It is streamed and takes as long as there is data; who does not read on for a minute
+	// is cut off. The manifest comes last: an export without one is not whole.
 	//
-	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	// Returns a wrapper object for the known response body format(s).
 	//
-	// Corresponds with POST /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
-	ExportTenantWithResponse(ctx context.Context, tenant TenantPath, body ExportTenantJSONRequestBody, reqEditors ...RequestEditorFn) (*ExportTenantResponse, error)
+	// Corresponds with GET /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
+	ExportTenantWithResponse(ctx context.Context, tenant TenantPath, params *ExportTenantParams, reqEditors ...RequestEditorFn) (*ExportTenantResponse, error)
 
 	// ListInvitationsWithResponse List a tenant's invitations
 	//
@@ -9345,18 +9640,26 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PUT /v1/tenants/{tenant}/plan (the `SetTenantPlan` operationId).
 	SetTenantPlanWithResponse(ctx context.Context, tenant TenantPath, params *SetTenantPlanParams, body SetTenantPlanJSONRequestBody, reqEditors ...RequestEditorFn) (*SetTenantPlanResponse, error)
 
-	// ProvisionTenantWithBodyWithResponse Fill a tenant from a template
+	// ProvisionTenantWithBodyWithResponse Start a tenant from a template
 	//
-	// Asked again it adds nothing twice.
+	// Records how many agents the template has, unless a runtime has reported agents, and adds sample
+	// conversations if asked: messages without tokens, units or money, which nothing can bill. The
+	// template itself is configuration, and the answer has it whole: the runtime and the dashboard carry
+	// it out. Asked again it adds nothing twice. A template with more agents than the quota allows is
+	// 409 `quota_exceeded`, and a tenant that is suspended or deleted 409 `tenant_not_served`.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/tenants/{tenant}/provision (the `ProvisionTenant` operationId).
 	ProvisionTenantWithBodyWithResponse(ctx context.Context, tenant TenantPath, params *ProvisionTenantParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ProvisionTenantResponse, error)
 
-	// ProvisionTenantWithResponse Fill a tenant from a template
+	// ProvisionTenantWithResponse Start a tenant from a template
 	//
-	// Asked again it adds nothing twice.
+	// Records how many agents the template has, unless a runtime has reported agents, and adds sample
+	// conversations if asked: messages without tokens, units or money, which nothing can bill. The
+	// template itself is configuration, and the answer has it whole: the runtime and the dashboard carry
+	// it out. Asked again it adds nothing twice. A template with more agents than the quota allows is
+	// 409 `quota_exceeded`, and a tenant that is suspended or deleted 409 `tenant_not_served`.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -9379,6 +9682,17 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/tenants/{tenant}/resume (the `ResumeTenant` operationId).
 	ResumeTenantWithResponse(ctx context.Context, tenant TenantPath, params *ResumeTenantParams, reqEditors ...RequestEditorFn) (*ResumeTenantResponse, error)
 
+	// RemoveSampleDataWithResponse Take sample data back
+	//
+	// Every sample conversation of the tenant, of all templates, each message by a void. What was taken
+	// back before stays so; a tenant that is suspended or deleted is 409 `tenant_not_served`. Asked for
+	// again, sample data comes back as the next generation.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /v1/tenants/{tenant}/sample-data (the `RemoveSampleData` operationId).
+	RemoveSampleDataWithResponse(ctx context.Context, tenant TenantPath, reqEditors ...RequestEditorFn) (*RemoveSampleDataResponse, error)
+
 	// SuspendTenantWithBodyWithResponse Suspend a tenant
 	//
 	// Its credentials stop working, its usage is refused, and nothing is deleted.
@@ -9398,6 +9712,9 @@ type ClientWithResponsesInterface interface {
 	SuspendTenantWithResponse(ctx context.Context, tenant TenantPath, params *SuspendTenantParams, body SuspendTenantJSONRequestBody, reqEditors ...RequestEditorFn) (*SuspendTenantResponse, error)
 
 	// GetUsageLevelsWithResponse Compare a tenant's levels with its quotas
+	//
+	// Agents, storage and concurrent sessions are what a runtime reported last, 0 before the first time;
+	// tokens are those of the running UTC month, calls those of the present minute.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -10632,6 +10949,54 @@ func (r GetSummaryResponse) ContentType() string {
 	return ""
 }
 
+type ListTemplatesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *TemplateList
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListTemplatesResponse) GetJSON200() *TemplateList {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListTemplatesResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListTemplatesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListTemplatesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListTemplatesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListTemplatesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListTenantsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -11659,8 +12024,6 @@ type ProvisionTenantResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Provision
-	// JSON202 the response for an HTTP 202 `application/json` response
-	JSON202 *Started
 	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationProblemJSONDefault *Problem
 }
@@ -11668,11 +12031,6 @@ type ProvisionTenantResponse struct {
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
 func (r ProvisionTenantResponse) GetJSON200() *Provision {
 	return r.JSON200
-}
-
-// GetJSON202 returns the response for an HTTP 202 `application/json` response
-func (r ProvisionTenantResponse) GetJSON202() *Started {
-	return r.JSON202
 }
 
 // GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
@@ -11799,6 +12157,54 @@ func (r ResumeTenantResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ResumeTenantResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RemoveSampleDataResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *SampleRemoval
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RemoveSampleDataResponse) GetJSON200() *SampleRemoval {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RemoveSampleDataResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RemoveSampleDataResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RemoveSampleDataResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RemoveSampleDataResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RemoveSampleDataResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -12053,9 +12459,11 @@ func (c *ClientWithResponses) ListAuditWithResponse(ctx context.Context, params 
 	return ParseListAuditResponse(rsp)
 }
 
-// AuditQueriesWithResponse Find queries that name no tenant
+// AuditQueriesWithResponse See what keeps each query to one tenant
 //
-// Looks through the statements that the warehouse ran, newest first.
+// Every statement of the server, and every other one that read tenants' rows since it was started: the
+// condition that keeps it to a tenant, or the reason that it declares for reading all of them. Runs
+// are those of this server since its start. It is one page, by the names of the statements.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -12084,7 +12492,10 @@ func (c *ClientWithResponses) ListConflictsWithResponse(ctx context.Context, par
 	return ParseListConflictsResponse(rsp)
 }
 
-// DebugSlowQueriesWithResponse Find a tenant's slowest queries
+// DebugSlowQueriesWithResponse Find the slowest queries
+//
+// The longest statements that this server ran since its start, of one tenant or of all; slow ones are
+// remembered longer than usual ones. Statements have names: neither texts nor values are kept.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -12097,9 +12508,10 @@ func (c *ClientWithResponses) DebugSlowQueriesWithResponse(ctx context.Context, 
 	return ParseDebugSlowQueriesResponse(rsp)
 }
 
-// DebugUserSessionsWithResponse See which tenants a user belongs to
+// DebugUserSessionsWithResponse See which tenants a user would be let into, and why
 //
-// Which member of which tenant a user signs in as, and with which permissions.
+// Every membership of a user and every invitation: the organisation that a sign-in has to name, the
+// role and what it allows, whether a sign-in would be let in at this moment, and why not.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -12538,6 +12950,21 @@ func (c *ClientWithResponses) GetSummaryWithResponse(ctx context.Context, params
 	return ParseGetSummaryResponse(rsp)
 }
 
+// ListTemplatesWithResponse List what a tenant can start from
+//
+// The templates are part of the server, so all credentials see the same and there is one page.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/templates (the `ListTemplates` operationId).
+func (c *ClientWithResponses) ListTemplatesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListTemplatesResponse, error) {
+	rsp, err := c.ListTemplates(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListTemplatesResponse(rsp)
+}
+
 // ListTenantsWithResponse List tenants
 //
 // In the order of their slugs.
@@ -12681,7 +13108,8 @@ func (c *ClientWithResponses) ListTenantAuditWithResponse(ctx context.Context, t
 
 // EraseUserWithBodyWithResponse Erase a person from a tenant's usage
 //
-// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay.
+// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay. Asked for
+// again it is carried out again, which finds nothing; the same user while that is under way is the same operation.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -12696,7 +13124,8 @@ func (c *ClientWithResponses) EraseUserWithBodyWithResponse(ctx context.Context,
 
 // EraseUserWithResponse Erase a person from a tenant's usage
 //
-// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay.
+// The user's name goes from every event that is stored and from the log (GDPR article 17). Usage and costs stay. Asked for
+// again it is carried out again, which finds nothing; the same user while that is under way is the same operation.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -12709,32 +13138,17 @@ func (c *ClientWithResponses) EraseUserWithResponse(ctx context.Context, tenant 
 	return ParseEraseUserResponse(rsp)
 }
 
-// ExportTenantWithBodyWithResponse Export everything about a tenant
-//
-// The tenant and its settings, members, agents, events with their costs, sums and audit log (GDPR article 20). It is streamed
-// and takes as long as there is data. It takes no Idempotency-Key: nothing is changed.
-//
-// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
-//
-// Corresponds with POST /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
-func (c *ClientWithResponses) ExportTenantWithBodyWithResponse(ctx context.Context, tenant TenantPath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ExportTenantResponse, error) {
-	rsp, err := c.ExportTenantWithBody(ctx, tenant, contentType, body, reqEditors...)
-	if err != nil {
-		return nil, err
-	}
-	return ParseExportTenantResponse(rsp)
-}
-
 // ExportTenantWithResponse Export everything about a tenant
 //
-// The tenant and its settings, members, agents, events with their costs, sums and audit log (GDPR article 20). It is streamed
-// and takes as long as there is data. It takes no Idempotency-Key: nothing is changed.
+// The tenant and its settings, members, invitations, keys without their secrets, audit log, agents, costs, and events with
+// their costs (GDPR article 20). It is streamed and takes as long as there is data; who does not read on for a minute
+// is cut off. The manifest comes last: an export without one is not whole.
 //
-// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+// Returns a wrapper object for the known response body format(s).
 //
-// Corresponds with POST /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
-func (c *ClientWithResponses) ExportTenantWithResponse(ctx context.Context, tenant TenantPath, body ExportTenantJSONRequestBody, reqEditors ...RequestEditorFn) (*ExportTenantResponse, error) {
-	rsp, err := c.ExportTenant(ctx, tenant, body, reqEditors...)
+// Corresponds with GET /v1/tenants/{tenant}/export (the `ExportTenant` operationId).
+func (c *ClientWithResponses) ExportTenantWithResponse(ctx context.Context, tenant TenantPath, params *ExportTenantParams, reqEditors ...RequestEditorFn) (*ExportTenantResponse, error) {
+	rsp, err := c.ExportTenant(ctx, tenant, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -13007,9 +13421,13 @@ func (c *ClientWithResponses) SetTenantPlanWithResponse(ctx context.Context, ten
 	return ParseSetTenantPlanResponse(rsp)
 }
 
-// ProvisionTenantWithBodyWithResponse Fill a tenant from a template
+// ProvisionTenantWithBodyWithResponse Start a tenant from a template
 //
-// Asked again it adds nothing twice.
+// Records how many agents the template has, unless a runtime has reported agents, and adds sample
+// conversations if asked: messages without tokens, units or money, which nothing can bill. The
+// template itself is configuration, and the answer has it whole: the runtime and the dashboard carry
+// it out. Asked again it adds nothing twice. A template with more agents than the quota allows is
+// 409 `quota_exceeded`, and a tenant that is suspended or deleted 409 `tenant_not_served`.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -13022,9 +13440,13 @@ func (c *ClientWithResponses) ProvisionTenantWithBodyWithResponse(ctx context.Co
 	return ParseProvisionTenantResponse(rsp)
 }
 
-// ProvisionTenantWithResponse Fill a tenant from a template
+// ProvisionTenantWithResponse Start a tenant from a template
 //
-// Asked again it adds nothing twice.
+// Records how many agents the template has, unless a runtime has reported agents, and adds sample
+// conversations if asked: messages without tokens, units or money, which nothing can bill. The
+// template itself is configuration, and the answer has it whole: the runtime and the dashboard carry
+// it out. Asked again it adds nothing twice. A template with more agents than the quota allows is
+// 409 `quota_exceeded`, and a tenant that is suspended or deleted 409 `tenant_not_served`.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -13065,6 +13487,23 @@ func (c *ClientWithResponses) ResumeTenantWithResponse(ctx context.Context, tena
 	return ParseResumeTenantResponse(rsp)
 }
 
+// RemoveSampleDataWithResponse Take sample data back
+//
+// Every sample conversation of the tenant, of all templates, each message by a void. What was taken
+// back before stays so; a tenant that is suspended or deleted is 409 `tenant_not_served`. Asked for
+// again, sample data comes back as the next generation.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /v1/tenants/{tenant}/sample-data (the `RemoveSampleData` operationId).
+func (c *ClientWithResponses) RemoveSampleDataWithResponse(ctx context.Context, tenant TenantPath, reqEditors ...RequestEditorFn) (*RemoveSampleDataResponse, error) {
+	rsp, err := c.RemoveSampleData(ctx, tenant, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRemoveSampleDataResponse(rsp)
+}
+
 // SuspendTenantWithBodyWithResponse Suspend a tenant
 //
 // Its credentials stop working, its usage is refused, and nothing is deleted.
@@ -13096,6 +13535,9 @@ func (c *ClientWithResponses) SuspendTenantWithResponse(ctx context.Context, ten
 }
 
 // GetUsageLevelsWithResponse Compare a tenant's levels with its quotas
+//
+// Agents, storage and concurrent sessions are what a runtime reported last, 0 before the first time;
+// tokens are those of the running UTC month, calls those of the present minute.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -13978,6 +14420,39 @@ func ParseGetSummaryResponse(rsp *http.Response) (*GetSummaryResponse, error) {
 	return response, nil
 }
 
+// ParseListTemplatesResponse parses an HTTP response from a ListTemplatesWithResponse call
+func ParseListTemplatesResponse(rsp *http.Response) (*ListTemplatesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListTemplatesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest TemplateList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListTenantsResponse parses an HTTP response from a ListTenantsWithResponse call
 func ParseListTenantsResponse(rsp *http.Response) (*ListTenantsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -14285,7 +14760,7 @@ func ParseExportTenantResponse(rsp *http.Response) (*ExportTenantResponse, error
 		response.ApplicationProblemJSONDefault = &dest
 
 	case rsp.StatusCode == 200:
-		// Content-type (application/x-ndjson) unsupported
+		// Content-type (application/zip) unsupported
 
 	}
 
@@ -14712,13 +15187,6 @@ func ParseProvisionTenantResponse(rsp *http.Response) (*ProvisionTenantResponse,
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
-		var dest Started
-		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
-			return nil, err
-		}
-		response.JSON202 = &dest
-
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -14780,6 +15248,39 @@ func ParseResumeTenantResponse(rsp *http.Response) (*ResumeTenantResponse, error
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Tenant
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRemoveSampleDataResponse parses an HTTP response from a RemoveSampleDataWithResponse call
+func ParseRemoveSampleDataResponse(rsp *http.Response) (*RemoveSampleDataResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RemoveSampleDataResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest SampleRemoval
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

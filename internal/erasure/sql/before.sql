@@ -1,3 +1,4 @@
+-- all tenants: beside the one tenant it reads which erasures are valid, by their ids.
 -- How many events earlier erasures took from the log, of users of a tenant, per range.
 SELECT
     from_seq,

@@ -1,3 +1,4 @@
+-- all tenants: it counts by erasure, which is of one tenant.
 -- How many identities of an erasure are stored.
 SELECT count() AS keys_count
 FROM usage_keys FINAL

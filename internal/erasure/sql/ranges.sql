@@ -1,3 +1,4 @@
+-- all tenants: it reads places in the log, which all tenants share.
 -- The committed ranges up to a position, in order.
 SELECT
     from_seq,

@@ -1,3 +1,4 @@
+-- all tenants: it reads places in the log, which all tenants share.
 -- The ranges that were committed before a moment.
 SELECT
     from_seq,

@@ -1,3 +1,4 @@
+-- all tenants: it reads places in the log, which all tenants share.
 -- The end of the newest committed range, with a count that keeps an empty ledger apart
 -- from an answer that got lost.
 SELECT

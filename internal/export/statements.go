@@ -1,0 +1,7 @@
+package export
+
+import "io/fs"
+
+// Statements returns the SQL of this package, in sql/*.sql, for whoever has to know
+// what it reads.
+func Statements() fs.FS { return statements }
