@@ -65,6 +65,14 @@ func (p *pipeline) eraseTenant(ctx context.Context, by tenancy.Actor, tenantID s
 	return err
 }
 
+// erasing reports whether a tenant's erasure is past the point of no return.
+func (p *pipeline) erasing(ctx context.Context, tenantID string) (bool, error) {
+	if err := p.ready(); err != nil {
+		return false, err
+	}
+	return p.eraser.Begun(ctx, tenantID)
+}
+
 func (p *pipeline) eraseUser(ctx context.Context, by tenancy.Actor, tenantID, user string, step httpapi.Step) (any, error) {
 	if err := p.ready(); err != nil {
 		return nil, err

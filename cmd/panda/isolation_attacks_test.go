@@ -197,7 +197,8 @@ func (f *fight) publishOn(secret, subject string) string {
 // ids is S2: every id of B, in every place of every route, by everybody of A.
 func (f *fight) ids() []attack {
 	return []attack{{"S2", "every route with ids of B as A's key, owner, admin, member and viewer", "0 differ from an unknown id", func() string {
-		k := &walk{world: f.world, cursors: map[string]string{}, secrets: []string{f.beta.tag, f.beta.id}}
+		// B's id is among what A has sent itself by now, and finds again.
+		k := &walk{world: f.world, cursors: map[string]string{}, secrets: []string{f.beta.tag}}
 		for _, route := range f.p.server.Routes() {
 			if len(targetOf(route).parameters()) == 0 {
 				continue

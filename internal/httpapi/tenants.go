@@ -38,6 +38,9 @@ type Tenants struct {
 	// Erase erases everything of a deleted tenant and records its certificate. Nil
 	// refuses.
 	Erase func(ctx context.Context, by tenancy.Actor, tenantID string, step Step) error
+	// Erasing reports whether a tenant's erasure has begun to take things away: it
+	// cannot be restored then. Nil is never.
+	Erasing func(ctx context.Context, tenantID string) (bool, error)
 	// EraseUser takes a person out of a tenant's events, and returns the certificate.
 	EraseUser func(ctx context.Context, by tenancy.Actor, tenantID, user string, step Step) (any, error)
 	// Export writes everything of a tenant in a format, json, ndjson or zip.
@@ -411,7 +414,19 @@ func (t *Tenants) activate(w http.ResponseWriter, r *http.Request, scope tenancy
 }
 
 func (t *Tenants) restore(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
-	return t.transition(w, r, scope, t.Registry.Restore)
+	return t.transition(w, r, scope, func(ctx context.Context, by tenancy.Actor, id string, revision uint64) (tenancy.Tenant, error) {
+		if t.Erasing != nil {
+			begun, err := t.Erasing(ctx, id)
+			if err != nil {
+				return tenancy.Tenant{}, err
+			}
+			if begun {
+				return tenancy.Tenant{}, Problem{Status: http.StatusConflict, Code: CodeConflict,
+					Detail: "the tenant is being erased, and parts of it are gone: it cannot be restored any more"}
+			}
+		}
+		return t.Registry.Restore(ctx, by, id, revision)
+	})
 }
 
 // delete is soft, unless it is said to be permanent and the slug is repeated.

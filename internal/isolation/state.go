@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/internal/warehouse"
 	"github.com/agentik-os/panda/schemas"
 )
@@ -207,8 +208,8 @@ func (m *Mover) sweep(ctx context.Context) error {
 }
 
 // candidates are the databases that may be taken away if no tenant is placed in them:
-// those that a move has made. Another may be somebody else's, whose name begins like
-// ours.
+// those that a move has made, and those of the name of a tenant's that have our tables
+// and nothing in them. Another may be somebody else's, whose name begins like ours.
 func (m *Mover) candidates(ctx context.Context) ([]string, error) {
 	states, err := m.states(ctx, "")
 	if err != nil {
@@ -222,7 +223,15 @@ func (m *Mover) candidates(ctx context.Context) ([]string, error) {
 	for _, s := range states {
 		ours[DatabaseOf(m.db.Database(), s.tenant)] = true
 	}
-	return slices.DeleteFunc(names, func(name string) bool { return !ours[name] }), nil
+	err = m.query(ctx, "empty_databases", func(rows *warehouse.Rows) error {
+		var name string
+		err := rows.Scan(&name)
+		if tenant, ok := strings.CutPrefix(name, m.db.Database()+"_"); ok && tenancy.ValidTenantID(tenant) {
+			ours[name] = true
+		}
+		return err
+	}, warehouse.Param{Name: "prefix", Value: m.db.Database() + "_"})
+	return slices.DeleteFunc(names, func(name string) bool { return !ours[name] }), err
 }
 
 // sweepShared takes rows of tenants that are elsewhere out of the shared database.

@@ -1,4 +1,4 @@
--- all tenants: it looks for rows of tenants that have another place.
+-- all tenants: it looks for rows of anybody in a place that is not theirs.
 -- Those of some tenants that have rows or windows in the shared database.
 SELECT DISTINCT tenant
 FROM
