@@ -129,7 +129,7 @@ func (r erasureRegistry) UserErased(ctx context.Context, _, tenant string, certi
 		return err
 	}
 	none := uint64(0)
-	subject := "control.erasure." + tenant + "." + c.Erasure
+	subject := tenancy.UserErasureSubject(tenant, c.Erasure)
 	_, err := r.log.Append(ctx, eventlog.Message{Subject: subject, ID: c.Erasure, Data: certificate, ExpectLastSubjectSeq: &none})
 	if errors.Is(err, schemas.ErrConflict) {
 		return nil // it is there
@@ -148,8 +148,8 @@ func (p *pipeline) dropDatabase(ctx context.Context, name string) error {
 
 // certificates returns the certificates of a tenant's erased users.
 func (r erasureRegistry) certificates(ctx context.Context, tenant string) (found []erasure.Certificate, err error) {
-	_, err = r.log.Find(ctx, schemas.StreamControl, []string{"control.erasure." + tenant + ".*"}, ^uint64(0), func(rec *eventlog.Record) error {
-		if !strings.HasPrefix(rec.Subject, "control.erasure.") {
+	_, err = r.log.Find(ctx, schemas.StreamControl, []string{tenancy.UserErasureSubject(tenant, "*")}, ^uint64(0), func(rec *eventlog.Record) error {
+		if !strings.HasPrefix(rec.Subject, tenancy.UserErasureSubject(tenant, "")) {
 			return nil
 		}
 		found = append(found, erasure.Certificate{})

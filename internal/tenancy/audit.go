@@ -160,6 +160,9 @@ const auditWait = 2 * time.Second
 // auditEntryOf reads a record as people see it. What is on CONTROL and not of this
 // package is no entry.
 func auditEntryOf(rec *eventlog.Record) (AuditEntry, bool) {
+	if strings.HasPrefix(rec.Subject, subjectErasure) {
+		return auditEntryOfErasure(rec)
+	}
 	if !relevant(rec.Subject) && !strings.HasPrefix(rec.Subject, subjectAttempt) {
 		return AuditEntry{}, false
 	}
@@ -182,4 +185,21 @@ func auditEntryOf(rec *eventlog.Record) (AuditEntry, bool) {
 		}
 	}
 	return out, true
+}
+
+// auditEntryOfErasure reads the certificate of a user's erasure, which says what was
+// erased and not of whom.
+func auditEntryOfErasure(rec *eventlog.Record) (AuditEntry, bool) {
+	var c struct {
+		Erasure    string            `json:"erasure"`
+		TenantID   string            `json:"tenant_id"`
+		Actor      string            `json:"actor"`
+		FinishedAt time.Time         `json:"finished_at"`
+		Erased     map[string]uint64 `json:"erased"`
+	}
+	if err := json.Unmarshal(rec.Data, &c); err != nil {
+		return AuditEntry{}, false
+	}
+	return AuditEntry{Seq: rec.Seq, At: clockOf(c.FinishedAt), Actor: c.Actor, Action: "user.erased", TenantID: c.TenantID, Outcome: OutcomeOK,
+		Changes: map[string]AuditChange{"erasure": {To: c.Erasure}, "erased": {To: c.Erased}}}, true
 }

@@ -13,7 +13,8 @@
 //	control.members.<tenant id>       members.changed: members and invitations
 //	control.key.<tenant id>.<key id>  key.created, key.rotated, key.revoked
 //	control.key.platform.<key id>     the same for keys of the platform
-//	control.attempt.<tenant id>       attempt.refused, of which nothing is folded
+//	control.attempt.<tenant id>       attempt.refused; nothing is folded of it,
+//	control.erasure.<tenant id>.<id>  or of the certificates of erased users
 //
 // What a tenant may have is its plan's (schemas/plans.yaml) with its own limits in
 // their place. All changes of a tenant's members come one after the other on one

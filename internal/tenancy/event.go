@@ -284,8 +284,17 @@ const (
 	// subjectAttempt is followed by the tenant or the platform. Nothing is folded
 	// from it.
 	subjectAttempt = "control.attempt."
+	// subjectErasure is followed by the tenant and the id of the erasure: the
+	// certificates of users that were erased. Nothing is folded from it.
+	subjectErasure = "control.erasure."
 	ownerPlatform  = "platform"
 )
+
+// UserErasureSubject is where the certificate of a user's erasure is kept, so that it
+// is in the tenant's audit log.
+func UserErasureSubject(tenantID, erasure string) string {
+	return subjectErasure + tenantID + "." + erasure
+}
 
 func membersSubject(tenantID string) string { return subjectMembers + tenantID }
 

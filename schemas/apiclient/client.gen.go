@@ -930,7 +930,7 @@ type AuditChange struct {
 
 // AuditEntry defines model for AuditEntry.
 type AuditEntry struct {
-	// Action What was done, such as tenant.created, tenant.updated, quota.updated, plan.changed, budget.updated, tenant.suspended, tenant.resumed, tenant.activated, tenant.deleted, tenant.restored, tenant.erased, tenant.migrated, member.added, member.role_changed, member.removed, invitation.created, invitation.accepted, invitation.revoked, key.created, key.rotated, key.revoked, attempt.refused.
+	// Action What was done, such as tenant.created, tenant.updated, quota.updated, plan.changed, budget.updated, tenant.suspended, tenant.resumed, tenant.activated, tenant.deleted, tenant.restored, tenant.erased, tenant.migrated, tenant.provisioned, user.erased, member.added, member.role_changed, member.removed, invitation.created, invitation.accepted, invitation.revoked, key.created, key.rotated, key.revoked, attempt.refused.
 	//
 	// Examples: quota.updated
 	Action string `json:"action"`
