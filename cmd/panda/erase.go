@@ -65,14 +65,6 @@ func (p *pipeline) eraseTenant(ctx context.Context, by tenancy.Actor, tenantID s
 	return err
 }
 
-// erasing reports whether a tenant's erasure is past the point of no return.
-func (p *pipeline) erasing(ctx context.Context, tenantID string) (bool, error) {
-	if err := p.ready(); err != nil {
-		return false, err
-	}
-	return p.eraser.Begun(ctx, tenantID)
-}
-
 func (p *pipeline) eraseUser(ctx context.Context, by tenancy.Actor, tenantID, user string, step httpapi.Step) (any, error) {
 	if err := p.ready(); err != nil {
 		return nil, err
@@ -93,15 +85,10 @@ type erasureRegistry struct {
 	log      *eventlog.Log
 }
 
-func (r erasureRegistry) Closed(tenant string) error {
-	t, ok := r.registry.ByID(tenant)
-	switch {
-	case !ok:
-		return tenancy.ErrNotFound
-	case t.Status != tenancy.StatusDeleted:
-		return fmt.Errorf("tenant %s is %s, and only a deleted one can be erased; delete it first: %w", tenant, t.Status, schemas.ErrConflict)
-	}
-	return nil
+// Closed decides that a deleted tenant is erased: from there on it cannot be restored.
+func (r erasureRegistry) Closed(ctx context.Context, tenant string) error {
+	_, err := r.registry.BeginErasure(ctx, tenancy.Actor{ID: "system:erase"}, tenant)
+	return err
 }
 
 func (r erasureRegistry) Subjects(tenant string) []string {

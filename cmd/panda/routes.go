@@ -27,7 +27,7 @@ func (p *pipeline) routes(running context.Context, usage usageLog) {
 		Registry: p.registry, Cursors: cursors, PublicURL: p.publicURL(),
 		NewToken: invitations.NewToken, ReadToken: invitations.ReadToken, Identify: p.identify(),
 		OpenSignup: p.cfg.Signup == signupOpen, Authenticate: p.keys.Authenticate, Spent: p.spent,
-		Erase: p.eraseTenant, Erasing: p.erasing, EraseUser: p.eraseUser, Export: p.export, Operations: operations,
+		Erase: p.eraseTenant, EraseUser: p.eraseUser, Export: p.export, Operations: operations,
 	}).Register(p.server)
 	(&api.API{
 		Stages:   p.stages,

@@ -21,6 +21,7 @@ type Registry interface {
 	Ready() <-chan struct{}
 	KeyByID(id string) (tenancy.Key, bool)
 	ByID(id string) (tenancy.Tenant, bool)
+	MemberByID(tenantID, id string) (tenancy.Member, bool)
 }
 
 // Config bounds an Authenticator. The zero value of a limit takes the default.
@@ -199,6 +200,16 @@ func (a *Authenticator) verify(secret Secret) (tenancy.Key, error) {
 		return tenancy.Key{}, &Error{Code: CodeTenantSuspended, kind: ErrForbidden,
 			Detail: "the tenant of this key is suspended; ask whoever runs this installation"}
 	}
+	if key.MemberID == "" {
+		return key, nil
+	}
+	// A member's own key may do what the member may at this moment.
+	m, ok := a.cfg.Registry.MemberByID(key.TenantID, key.MemberID)
+	if !ok {
+		return tenancy.Key{}, unauthenticated(CodeKeyRevoked, "whose key this was is no member any more")
+	}
+	allowed := m.Role.Permissions()
+	key.Scopes = slices.DeleteFunc(slices.Clone(key.Scopes), func(p tenancy.Permission) bool { return !slices.Contains(allowed, p) })
 	return key, nil
 }
 

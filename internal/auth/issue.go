@@ -28,10 +28,15 @@ type Keys interface {
 // exist whose secret nobody knows; it does no harm and can be revoked.
 func Issue(ctx context.Context, keys Keys, by tenancy.Actor, tenantID, name string,
 	scopes ...tenancy.Permission) (Secret, tenancy.Key, error) {
+	return IssueKey(ctx, keys, by, tenancy.NewKey{TenantID: tenantID, Name: name, Scopes: scopes})
+}
+
+// IssueKey is Issue with everything that a key may have. Id and hash are made here.
+func IssueKey(ctx context.Context, keys Keys, by tenancy.Actor, n tenancy.NewKey) (Secret, tenancy.Key, error) {
 	for {
 		secret, id := NewSecret()
-		key, err := keys.CreateKey(ctx, by, tenancy.NewKey{
-			ID: id, TenantID: tenantID, Name: name, Scopes: scopes, Hash: HashOf(secret)})
+		n.ID, n.Hash = id, HashOf(secret)
+		key, err := keys.CreateKey(ctx, by, n)
 		// Ids have 40 bits: with a million keys, one in a million tries meets a
 		// taken one.
 		if errors.Is(err, tenancy.ErrKeyIDTaken) && ctx.Err() == nil {

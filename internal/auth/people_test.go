@@ -156,7 +156,7 @@ func TestRemovedAndLoweredOnAnotherNode(t *testing.T) {
 	}
 	ctx := t.Context()
 	check("joined", "", true)
-	_, err := h.registry.ChangeRole(ctx, someone, h.acme.ID, m.ID, tenancy.RoleViewer)
+	_, err := h.registry.ChangeRole(ctx, someone, h.acme.ID, m.ID, tenancy.RoleViewer, nil)
 	must(err)
 	check("lowered", "", false)
 	_, err = h.registry.Suspend(ctx, someone, h.acme.ID, 0, "unpaid")
@@ -165,7 +165,7 @@ func TestRemovedAndLoweredOnAnotherNode(t *testing.T) {
 	_, err = h.registry.Resume(ctx, someone, h.acme.ID, 0)
 	must(err)
 	check("resumed", "", false)
-	must(h.registry.RemoveMember(ctx, someone, h.acme.ID, m.ID))
+	must(h.registry.RemoveMember(ctx, someone, h.acme.ID, m.ID, nil))
 	check("removed", CodeNotAMember, false)
 	_, _, err = h.registry.AddMembers(ctx, someone, h.acme.ID, []tenancy.NewMember{{Email: m.Email, Role: tenancy.RoleAdmin}})
 	must(err)

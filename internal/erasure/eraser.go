@@ -21,7 +21,7 @@ import (
 type Registry interface {
 	// Closed returns nil if nothing of the tenant's is taken in any more, and why not
 	// otherwise: a tenant has to be deleted before it can be erased.
-	Closed(tenant string) error
+	Closed(ctx context.Context, tenant string) error
 	// Subjects are those of CONTROL that hold records of the tenant alone.
 	Subjects(tenant string) []string
 	// Erased records that a tenant is erased, with its certificate, and returns the
@@ -149,7 +149,7 @@ func (e *Eraser) EraseTenant(ctx context.Context, tenant, actor string, progress
 			st = &state{Erasure: newID(), Tenant: tenant, Whole: true, Actor: actor, StartedAt: e.cfg.Now().UTC(), Phase: phaseBegun}
 		}
 		if st.Phase == phaseBegun {
-			if err := e.cfg.Registry.Closed(tenant); err != nil {
+			if err := e.cfg.Registry.Closed(ctx, tenant); err != nil {
 				return err
 			}
 			if err := e.begin(ctx, st, ""); err != nil {
@@ -284,7 +284,7 @@ func (e *Eraser) carryOut(ctx context.Context, st *state) error {
 		return err
 	}
 	if st.Whole && st.Phase == phasePlanned && !known {
-		if err := e.cfg.Registry.Closed(st.Tenant); err != nil {
+		if err := e.cfg.Registry.Closed(ctx, st.Tenant); err != nil {
 			st.Phase = phaseBegun // it was restored meanwhile; nothing has gone
 			return errors.Join(err, e.save(ctx, st))
 		}

@@ -73,13 +73,6 @@ func (e *Eraser) known(ctx context.Context, st *state) (known bool, err error) {
 	return known, err
 }
 
-// Begun reports whether a tenant's erasure is past its commit point, or may be: it
-// cannot be restored any more.
-func (e *Eraser) Begun(ctx context.Context, tenant string) (bool, error) {
-	st, err := e.load(ctx, tenant)
-	return st != nil && st.Phase != phaseBegun, err
-}
-
 // recordAgain writes what an erasure took from the ranges that the warehouse had at
 // the time: others were counted since, without it.
 func (e *Eraser) recordAgain(ctx context.Context, st *state) error {

@@ -86,7 +86,8 @@ func (t *Tenants) rotateKey(w http.ResponseWriter, r *http.Request, scope tenanc
 	if err != nil {
 		return err
 	}
-	secret, key, err := auth.Issue(r.Context(), t.Registry, actorOf(scope, r), old.TenantID, old.Name, old.Scopes...)
+	secret, key, err := auth.IssueKey(r.Context(), t.Registry, actorOf(scope, r),
+		tenancy.NewKey{TenantID: old.TenantID, Name: old.Name, Scopes: old.Scopes, MemberID: old.MemberID})
 	if err != nil {
 		return err
 	}

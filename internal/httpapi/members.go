@@ -32,15 +32,26 @@ func (t *Tenants) registerMembers(s *Server) {
 	s.Handle("POST /v1/tenants/{tenant}/invitations", tenancy.PermissionAdmin, t.invite)
 	s.Handle("DELETE /v1/tenants/{tenant}/invitations/{invitation}", tenancy.PermissionAdmin, t.revokeInvitation)
 	s.HandlePublic("POST /v1/invitations/accept", s.answering(t.accept))
-	s.HandlePublic("POST /v1/signup", s.answering(t.signup))
+	if t.OpenSignup {
+		// Callers without a credential cannot be told apart, so nobody is answered with
+		// what somebody else got; the registry recognises a repeat by itself.
+		s.HandlePublic("POST /v1/signup", s.answeringOnce(t.signup))
+	} else {
+		s.HandlePublic("POST /v1/signup", s.answering(t.signup))
+	}
 }
 
 // answering makes a public route of a function: its error becomes a problem, and a
 // POST takes an Idempotency-Key.
 func (s *Server) answering(h func(w http.ResponseWriter, r *http.Request) error) http.Handler {
 	keyed := s.keyed(func(w http.ResponseWriter, r *http.Request, _ tenancy.Scope) error { return h(w, r) })
+	return s.answeringOnce(func(w http.ResponseWriter, r *http.Request) error { return keyed(w, r, tenancy.Scope{}) })
+}
+
+// answeringOnce is answering for a route that serves every request by itself.
+func (s *Server) answeringOnce(h func(w http.ResponseWriter, r *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := keyed(w, r, tenancy.Scope{}); err != nil {
+		if err := h(w, r); err != nil {
 			s.note(r, tenancy.Scope{}, err)
 			s.fail(w, r, err)
 		}
@@ -136,10 +147,10 @@ func (t *Tenants) changeRole(w http.ResponseWriter, r *http.Request, scope tenan
 	if err := DecodeJSON(w, r, 0, &body); err != nil {
 		return err
 	}
-	if err := t.mayTouch(scope, owner.ID, r.PathValue("member"), tenancy.Role(body.Role)); err != nil {
+	if err := mayGive(scope, tenancy.Role(body.Role)); err != nil {
 		return err
 	}
-	m, err := t.Registry.ChangeRole(r.Context(), actorOf(scope, r), owner.ID, r.PathValue("member"), tenancy.Role(body.Role))
+	m, err := t.Registry.ChangeRole(r.Context(), actorOf(scope, r), owner.ID, r.PathValue("member"), tenancy.Role(body.Role), mayTouch(scope))
 	if err != nil {
 		return err
 	}
@@ -147,14 +158,9 @@ func (t *Tenants) changeRole(w http.ResponseWriter, r *http.Request, scope tenan
 	return nil
 }
 
-// mayTouch refuses a change of an owner, or one that makes one, by who is none.
-func (t *Tenants) mayTouch(scope tenancy.Scope, tenantID, memberID string, role tenancy.Role) error {
-	if m, ok := t.Registry.MemberByID(tenantID, memberID); ok {
-		if err := mayGive(scope, m.Role); err != nil {
-			return err
-		}
-	}
-	return mayGive(scope, role)
+// mayTouch refuses a change of an owner by who is none.
+func mayTouch(scope tenancy.Scope) func(tenancy.Member) error {
+	return func(m tenancy.Member) error { return mayGive(scope, m.Role) }
 }
 
 func (t *Tenants) removeMember(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
@@ -162,10 +168,7 @@ func (t *Tenants) removeMember(w http.ResponseWriter, r *http.Request, scope ten
 	if err != nil {
 		return err
 	}
-	if err := t.mayTouch(scope, owner.ID, r.PathValue("member"), ""); err != nil {
-		return err
-	}
-	if err := t.Registry.RemoveMember(r.Context(), actorOf(scope, r), owner.ID, r.PathValue("member")); err != nil {
+	if err := t.Registry.RemoveMember(r.Context(), actorOf(scope, r), owner.ID, r.PathValue("member"), mayTouch(scope)); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -278,7 +281,8 @@ func (t *Tenants) welcome(w http.ResponseWriter, r *http.Request, owner *tenancy
 			by.IP = ip.String()
 		}
 		scopes := slices.DeleteFunc(m.Role.Permissions(), func(p tenancy.Permission) bool { return p == tenancy.PermissionOwner })
-		secret, key, err := auth.Issue(r.Context(), t.Registry, by, owner.ID, m.Email, scopes...)
+		secret, key, err := auth.IssueKey(r.Context(), t.Registry, by,
+			tenancy.NewKey{TenantID: owner.ID, Name: m.Email, Scopes: scopes, MemberID: m.ID})
 		if err != nil {
 			return err
 		}
@@ -397,14 +401,17 @@ func readPeople(body io.Reader) (people []tenancy.NewMember, report []rowReport,
 	}
 }
 
-// headerOf returns where each column is, nil for a line that is no header.
+// headerOf returns where each column is, nil for a line that is no header: one that has
+// an address in it, or not the three words.
 func headerOf(fields []string) map[string]int {
 	order := map[string]int{}
 	for i, f := range fields {
 		order[strings.ToLower(strings.TrimSpace(f))] = i
 	}
-	if _, email := order["email"]; !email || len(order) != len(fields) {
-		return nil
+	for _, name := range []string{"name", "email", "role"} {
+		if _, ok := order[name]; !ok || len(order) != 3 || len(fields) != 3 {
+			return nil
+		}
 	}
 	return order
 }

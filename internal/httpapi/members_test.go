@@ -23,6 +23,8 @@ func TestReadPeople(t *testing.T) {
 		{"a byte order mark", "\ufeffname,email,role\nJ,j@acme.com,admin\n", "2 j@acme.com/J/admin"},
 		{"no rows", "name,email,role\n", ""},
 		{"nothing", "", ""},
+		{"a header with more than the three words", "name,role,x,email\nA,viewer,a@b.c\n",
+			"1 !4 fields; a row is name,email,role|2 viewer/A/a@b.c"},
 		{"a broken row in the middle", "a@acme.com,A,admin\nb@acme.com\nc@acme.com,C,viewer\n",
 			"1 a@acme.com/A/admin|2 !1 fields; a row is name,email,role|3 c@acme.com/C/viewer"},
 	} {
@@ -83,6 +85,18 @@ func TestInvitationsOverHTTP(t *testing.T) {
 	}
 	if code, body := accept(token); code != http.StatusConflict || !strings.Contains(body, "used already") {
 		t.Errorf("again: %d %s", code, body)
+	}
+	// The key goes with the member and with the role.
+	joinedID := joined["member"].(map[string]any)["id"].(string)
+	a.made(a.call(a.platform, "PATCH", "/v1/tenants/acme-corp/members/"+joinedID, `{"role":"viewer"}`), 200)
+	if w := a.call(key, "POST", "/v1/tenants/acme-corp/members", `{"email":"x@acme.com","role":"viewer"}`); w.Code != http.StatusForbidden {
+		t.Errorf("the key of a member who is a viewer now: %d %s", w.Code, w.Body)
+	}
+	if w := a.call(a.platform, "DELETE", "/v1/tenants/acme-corp/members/"+joinedID, ""); w.Code != http.StatusNoContent {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if w := a.call(key, "GET", "/v1/tenants/acme-corp", ""); w.Code != http.StatusUnauthorized || !strings.Contains(w.Body.String(), "no member any more") {
+		t.Errorf("the key of who was removed: %d %s", w.Code, w.Body)
 	}
 	// Owners are named, changed and removed by owners and the platform alone.
 	for _, row := range []struct{ method, path, body string }{
@@ -155,6 +169,8 @@ func TestChangesOfATenantOverHTTP(t *testing.T) {
 		{"an unknown field", a.platform, "PATCH", "", `{"status":"active"}`, "", 422, "/status"},
 		{"the id", a.platform, "PATCH", "", `{"id":"ten_x"}`, "", 422, "/id"},
 		{"a budget of a department", a.platform, "PATCH", "", `{"budgets":[{"kind":"department","name":"Support","monthly_budget":"500"}]}`, "", 200, `"name":"Support","monthly_budget":"500.000000"`},
+		{"a budget without an amount", a.platform, "PATCH", "", `{"budgets":[{"kind":"department","name":"eng"}]}`, "", 422, "/monthly_budget"},
+		{"the plan it has, with its own limits", a.platform, "PUT", "/plan", `{"plan":"starter"}`, "", 200, `"max_monthly_tokens":"unlimited"`},
 		{"a budget of nothing we know", a.platform, "PATCH", "", `{"budgets":[{"kind":"team","name":"x","monthly_budget":"5"}]}`, "", 422, "/budgets/0/kind"},
 		{"a tenant raises its own quota", admin, "PATCH", "", `{"quotas":{"max_agents":1000}}`, "", 403, "platform_only"},
 		{"a tenant's own name", admin, "PATCH", "", `{"name":"Acme Inc."}`, "", 200, `"name":"Acme Inc."`},

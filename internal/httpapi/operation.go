@@ -2,7 +2,9 @@ package httpapi
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -127,15 +129,20 @@ func (o *Operations) start(kind, tenantID, what string, work func(ctx context.Co
 	}
 	o.list = append(o.list, op)
 	go func() {
+		defer close(op.done)
+		defer func() {
+			if cause := recover(); cause != nil {
+				op.err = fmt.Errorf("%s: panic: %v\n%s", kind, cause, debug.Stack())
+			}
+			o.mu.Lock()
+			delete(o.byKey, key)
+			o.mu.Unlock()
+		}()
 		op.result, op.err = work(o.Base, func(step string, part, whole uint64) {
 			op.mu.Lock()
 			defer op.mu.Unlock()
 			op.step, op.part, op.whole = step, part, whole
 		})
-		o.mu.Lock()
-		delete(o.byKey, key)
-		o.mu.Unlock()
-		close(op.done)
 	}()
 	return op
 }

@@ -119,7 +119,11 @@ func (s *Server) note(r *http.Request, scope tenancy.Scope, err error) {
 	if !denied && (reads || p.Status < 400 || p.Status >= 500 || p.Status == http.StatusTooManyRequests) {
 		return
 	}
-	s.cfg.Refused(tenancy.Attempt{By: actorOf(scope, r), TenantID: scope.TenantID(), Action: r.Pattern, Code: p.Code, Detail: p.Detail})
+	a := tenancy.Attempt{By: actorOf(scope, r), TenantID: scope.TenantID(), Action: r.Pattern, Code: p.Code}
+	if a.TenantID != "" {
+		a.Detail = p.Detail // it may name people, and goes with the tenant when that is erased
+	}
+	s.cfg.Refused(a)
 }
 
 // fail answers with the problem of an error. An error that is ours goes to the

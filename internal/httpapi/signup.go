@@ -34,6 +34,9 @@ func (t *Tenants) signup(w http.ResponseWriter, r *http.Request) error {
 	if err := DecodeJSON(w, r, 0, &body); err != nil {
 		return err
 	}
+	if first := t.Registry.Plans().Plans[0].Name; t.OpenSignup && body.Plan != "" && tenancy.Plan(body.Plan) != first {
+		return schemas.Invalid("/plan", schemas.CodeNotAllowed, "who signs up begins with %s; another plan comes with who pays for it", first)
+	}
 	if body.Slug == "" {
 		body.Slug = slugOf(body.Company)
 	}

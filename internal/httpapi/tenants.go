@@ -38,9 +38,6 @@ type Tenants struct {
 	// Erase erases everything of a deleted tenant and records its certificate. Nil
 	// refuses.
 	Erase func(ctx context.Context, by tenancy.Actor, tenantID string, step Step) error
-	// Erasing reports whether a tenant's erasure has begun to take things away: it
-	// cannot be restored then. Nil is never.
-	Erasing func(ctx context.Context, tenantID string) (bool, error)
 	// EraseUser takes a person out of a tenant's events, and returns the certificate.
 	EraseUser func(ctx context.Context, by tenancy.Actor, tenantID, user string, step Step) (any, error)
 	// Export writes everything of a tenant in a format, json, ndjson or zip.
@@ -372,6 +369,15 @@ func (t *Tenants) changePlan(w http.ResponseWriter, r *http.Request, scope tenan
 		KeepQuotas bool   `json:"keep_quotas"`
 	}
 	return t.change(w, r, scope, func() error { return DecodeJSON(w, r, 0, &body) }, func(id string, revision uint64) (tenancy.Tenant, error) {
+		if !scope.IsPlatform() {
+			// A tenant may buy more, and not give itself more: there has to be who pays,
+			// and limits that the platform has set stay.
+			if found, _ := t.Registry.ByID(id); found.StripeCustomerID == "" {
+				return tenancy.Tenant{}, Problem{Status: http.StatusForbidden, Code: "no_customer",
+					Detail: "a plan is changed by its owner once there is a customer at Stripe who pays for it; ask the platform"}
+			}
+			body.KeepQuotas = true
+		}
 		return t.Registry.ChangePlan(r.Context(), actorOf(scope, r), id, revision, tenancy.Plan(body.Plan), body.KeepQuotas)
 	})
 }
@@ -414,19 +420,7 @@ func (t *Tenants) activate(w http.ResponseWriter, r *http.Request, scope tenancy
 }
 
 func (t *Tenants) restore(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
-	return t.transition(w, r, scope, func(ctx context.Context, by tenancy.Actor, id string, revision uint64) (tenancy.Tenant, error) {
-		if t.Erasing != nil {
-			begun, err := t.Erasing(ctx, id)
-			if err != nil {
-				return tenancy.Tenant{}, err
-			}
-			if begun {
-				return tenancy.Tenant{}, Problem{Status: http.StatusConflict, Code: CodeConflict,
-					Detail: "the tenant is being erased, and parts of it are gone: it cannot be restored any more"}
-			}
-		}
-		return t.Registry.Restore(ctx, by, id, revision)
-	})
+	return t.transition(w, r, scope, t.Registry.Restore)
 }
 
 // delete is soft, unless it is said to be permanent and the slug is repeated.

@@ -83,6 +83,11 @@ func (a *Attempts) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case t := <-a.in:
+			if t.By.ID == "" {
+				// Who is nobody cannot be told apart, and must not crowd out those who are
+				// somebody: one record per code.
+				t.By, t.Action = Actor{}, ""
+			}
 			key := attemptKey{t.By, t.TenantID, t.Action, t.Code}
 			if counts[key] == nil && len(counts) >= attemptsMax {
 				t.By, t.Action, t.Detail = Actor{}, "", "more attempts than are told apart"

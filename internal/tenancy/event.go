@@ -91,13 +91,14 @@ type tenantBody struct {
 	TrialEndsAt      time.Time `json:"trial_ends_at,omitzero"`
 	DeletedAt        time.Time `json:"deleted_at,omitzero"`
 	EraseAt          time.Time `json:"erase_at,omitzero"`
+	ErasingAt        time.Time `json:"erasing_at,omitzero"`
 }
 
 func bodyOfTenant(t *Tenant) *tenantBody {
 	b := &tenantBody{ID: t.ID, Name: t.Name, Slug: t.Slug, OrgID: t.OrgID, Plan: t.Plan, Status: t.Status,
 		BillingEmail: t.BillingEmail, StripeCustomerID: t.StripeCustomerID, Budgets: t.Budgets, Quotas: t.QuotaOverrides,
 		Isolation: t.Isolation, Database: t.Database, SuspendedReason: t.SuspendedReason, StatusBefore: t.StatusBefore,
-		CreatedAt: t.CreatedAt, TrialEndsAt: t.TrialEndsAt, DeletedAt: t.DeletedAt, EraseAt: t.EraseAt}
+		CreatedAt: t.CreatedAt, TrialEndsAt: t.TrialEndsAt, DeletedAt: t.DeletedAt, EraseAt: t.EraseAt, ErasingAt: t.ErasingAt}
 	if t.HasBudget {
 		b.MonthlyBudget = &t.MonthlyBudget
 	}
@@ -108,7 +109,7 @@ func (b *tenantBody) tenant(updated time.Time, revision uint64) Tenant {
 	t := Tenant{ID: b.ID, Name: b.Name, Slug: b.Slug, OrgID: b.OrgID, Plan: b.Plan, Status: b.Status,
 		BillingEmail: b.BillingEmail, StripeCustomerID: b.StripeCustomerID, Budgets: b.Budgets, QuotaOverrides: b.Quotas,
 		Isolation: b.Isolation, Database: b.Database, SuspendedReason: b.SuspendedReason, StatusBefore: b.StatusBefore,
-		CreatedAt: b.CreatedAt, UpdatedAt: updated, TrialEndsAt: b.TrialEndsAt, DeletedAt: b.DeletedAt, EraseAt: b.EraseAt,
+		CreatedAt: b.CreatedAt, UpdatedAt: updated, TrialEndsAt: b.TrialEndsAt, DeletedAt: b.DeletedAt, EraseAt: b.EraseAt, ErasingAt: b.ErasingAt,
 		Revision: revision}
 	if b.MonthlyBudget != nil {
 		t.MonthlyBudget, t.HasBudget = *b.MonthlyBudget, true
@@ -148,7 +149,7 @@ func (b *tenantBody) fields(plans *Catalog) map[string]any {
 	for _, name := range QuotaNames() {
 		f[string(name)] = quotas.Of(name)
 	}
-	for name, at := range map[string]time.Time{"deleted_at": b.DeletedAt, "erase_at": b.EraseAt} {
+	for name, at := range map[string]time.Time{"deleted_at": b.DeletedAt, "erase_at": b.EraseAt, "erasing_at": b.ErasingAt} {
 		if !at.IsZero() {
 			f[name] = at.Format(time.RFC3339)
 		}
@@ -225,10 +226,11 @@ type keyBody struct {
 	// ExpiresAt and RotatedTo are of a rotation.
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
 	RotatedTo string    `json:"rotated_to,omitempty"`
+	MemberID  string    `json:"member_id,omitempty"`
 }
 
 func (b *keyBody) key(tenantID string, created time.Time) (Key, error) {
-	k := Key{ID: b.ID, TenantID: tenantID, Name: b.Name, Scopes: b.Scopes, CreatedAt: created}
+	k := Key{ID: b.ID, TenantID: tenantID, Name: b.Name, Scopes: b.Scopes, MemberID: b.MemberID, CreatedAt: created}
 	hash, err := hex.DecodeString(b.Hash)
 	if err != nil || len(hash) != len(k.Hash) {
 		return Key{}, fmt.Errorf("key %s: the hash is not 32 bytes of hex", b.ID)

@@ -167,7 +167,7 @@ func (f *fold) keyCreated(subject string, seq uint64, e *event) error {
 		return fmt.Errorf("key %s came on subject %s", k.ID, subject)
 	case f.keys[k.ID] != nil:
 		return fmt.Errorf("key %s exists already", k.ID)
-	case k.TenantID != "" && f.tenants[k.TenantID] == nil:
+	case k.TenantID != "" && (f.tenants[k.TenantID] == nil || f.tenants[k.TenantID].Status == StatusErased):
 		return fmt.Errorf("key %s is of tenant %s, which does not exist", k.ID, k.TenantID)
 	}
 	f.keys[k.ID] = &keyEntry{Key: k, seq: seq}

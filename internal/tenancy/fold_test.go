@@ -102,7 +102,7 @@ func TestTenantSurvivesItsEvent(t *testing.T) {
 		MonthlyBudget: schemas.Pico(1), HasBudget: true, QuotaOverrides: QuotaOverrides{MaxMonthlyTokens: 7, MaxAgents: Unlimited},
 		OrgID: "org_1", StripeCustomerID: "cus_1", Budgets: []Budget{{BudgetAgent, "bot", schemas.Pico(5)}},
 		Isolation: IsolatedDatabase, Database: "panda_ten_a", SuspendedReason: "unpaid", StatusBefore: StatusTrial,
-		CreatedAt: day, UpdatedAt: day.Add(1), TrialEndsAt: day.Add(2), DeletedAt: day.Add(3), EraseAt: day.Add(4), Revision: 9}
+		CreatedAt: day, UpdatedAt: day.Add(1), TrialEndsAt: day.Add(2), DeletedAt: day.Add(3), EraseAt: day.Add(4), ErasingAt: day.Add(5), Revision: 9}
 	data, err := json.Marshal(bodyOfTenant(&want))
 	if err != nil {
 		t.Fatal(err)

@@ -61,6 +61,9 @@ type Key struct {
 	// ExpiresAt is when it stops working by itself, zero for never: a key that was
 	// rotated works for a while beside its successor.
 	ExpiresAt time.Time
+	// MemberID is the member whose own key it is, "" for a key of the tenant: it may
+	// do what its scopes say and the member's role allows, as long as there is one.
+	MemberID string
 	// RotatedTo is the id of its successor, "" while it has none.
 	RotatedTo string
 }
@@ -82,6 +85,7 @@ type NewKey struct {
 	TenantID string // "" for a key of the platform
 	Name     string
 	Scopes   []Permission
+	MemberID string // see Key.MemberID
 	Hash     [32]byte
 }
 

@@ -26,7 +26,7 @@ func (r *Registry) CreateKey(ctx context.Context, by Actor, n NewKey) (Key, erro
 	if err := r.known(); err != nil {
 		return Key{}, err
 	}
-	if _, ok := r.ByID(n.TenantID); !ok && n.TenantID != "" {
+	if t, ok := r.ByID(n.TenantID); n.TenantID != "" && (!ok || t.Status == StatusErased) {
 		return Key{}, ErrNotFound
 	}
 	if _, ok := r.KeyByID(n.ID); ok {
@@ -34,7 +34,7 @@ func (r *Registry) CreateKey(ctx context.Context, by Actor, n NewKey) (Key, erro
 	}
 	now := clockOf(r.cfg.Now())
 	e := r.newEvent(typeKeyCreated, by, n.TenantID, now)
-	e.Key = &keyBody{ID: n.ID, Name: n.Name, Scopes: n.Scopes, Hash: hex.EncodeToString(n.Hash[:])}
+	e.Key = &keyBody{ID: n.ID, Name: n.Name, Scopes: n.Scopes, Hash: hex.EncodeToString(n.Hash[:]), MemberID: n.MemberID}
 	e.Changes = map[string]change{"key": {To: n.ID}, "name": {To: n.Name}, "scopes": {To: n.Scopes}}
 	if err := r.append(ctx, keySubject(n.TenantID, n.ID), 0, &e); err != nil {
 		if errors.Is(err, schemas.ErrConflict) {
@@ -55,36 +55,27 @@ func (r *Registry) CreateKey(ctx context.Context, by Actor, n NewKey) (Key, erro
 // Errors: ErrNotFound (unknown, or out of the scope's reach),
 // schemas.ErrUnavailable.
 func (r *Registry) RevokeKey(ctx context.Context, scope Scope, ip, id string) (Key, error) {
-	if err := r.known(); err != nil {
-		return Key{}, err
+	const triesMax = 5 // a rotation may come in between, and another revocation
+	for range triesMax {
+		was, seq, err := r.reachableKey(scope, id)
+		if err != nil || was.Revoked() {
+			return was, err
+		}
+		e := r.newEvent(typeKeyRevoked, Actor{ID: scope.Actor(), IP: ip}, was.TenantID, clockOf(r.cfg.Now()))
+		e.Key = &keyBody{ID: id}
+		e.Changes = map[string]change{"revoked": {From: false, To: true}}
+		subject := keySubject(was.TenantID, id)
+		if err = r.append(ctx, subject, seq, &e); errors.Is(err, schemas.ErrConflict) {
+			err = r.catchUp(ctx, subject)
+		}
+		if err != nil {
+			return Key{}, fmt.Errorf("revoke key: %w", err)
+		}
 	}
-	r.mu.RLock()
-	found, ok := r.fold.keys[id]
-	var was keyEntry
-	if ok {
-		was = *found
+	if k, ok := r.KeyByID(id); ok && k.Revoked() {
+		return k, nil
 	}
-	r.mu.RUnlock()
-	if !ok || !within(scope, was.TenantID) {
-		return Key{}, ErrNotFound
-	}
-	if was.Revoked() {
-		return was.Key, nil
-	}
-	e := r.newEvent(typeKeyRevoked, Actor{ID: scope.Actor(), IP: ip}, was.TenantID, clockOf(r.cfg.Now()))
-	e.Key = &keyBody{ID: id}
-	e.Changes = map[string]change{"revoked": {From: false, To: true}}
-	subject := keySubject(was.TenantID, id)
-	err := r.append(ctx, subject, was.seq, &e)
-	if errors.Is(err, schemas.ErrConflict) {
-		// Nothing but a revocation follows a creation, so somebody was faster.
-		err = r.catchUp(ctx, subject)
-	}
-	if err != nil {
-		return Key{}, fmt.Errorf("revoke key: %w", err)
-	}
-	k, _ := r.KeyByID(id)
-	return k, nil
+	return Key{}, &conflict{"others change this key at the same time; it is not revoked yet, try again"}
 }
 
 // within reports whether a scope reaches what belongs to a tenant, or to the platform

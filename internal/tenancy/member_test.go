@@ -75,8 +75,8 @@ func TestTheLastOwnerStays(t *testing.T) {
 	}
 	errs := make([]error, 2)
 	var both sync.WaitGroup
-	both.Go(func() { errs[0] = here.RemoveMember(t.Context(), someone, made.ID, one.ID) })
-	both.Go(func() { _, errs[1] = there.ChangeRole(t.Context(), someone, made.ID, two.ID, RoleViewer) })
+	both.Go(func() { errs[0] = here.RemoveMember(t.Context(), someone, made.ID, one.ID, nil) })
+	both.Go(func() { _, errs[1] = there.ChangeRole(t.Context(), someone, made.ID, two.ID, RoleViewer, nil) })
 	both.Wait()
 	if (errs[0] == nil) == (errs[1] == nil) {
 		t.Fatalf("one of them has to lose: %v, %v", errs[0], errs[1])
@@ -190,7 +190,7 @@ func TestWhoSignedIn(t *testing.T) {
 	}
 	for _, m := range r.MembersOf(globex.ID) {
 		if m.Subject == "one" {
-			if err := r.RemoveMember(t.Context(), someone, globex.ID, m.ID); err != nil {
+			if err := r.RemoveMember(t.Context(), someone, globex.ID, m.ID, nil); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -112,11 +112,12 @@ func (r *Registry) addSome(ctx context.Context, by Actor, tenantID string, list 
 	})
 }
 
-// ChangeRole gives a member another role.
+// ChangeRole gives a member another role, if may does not refuse: it is asked about the
+// member as they are when the change is made. Nil allows everything.
 //
 // Errors: ErrNotFound, schemas.ErrInvalid, schemas.ErrConflict (the last owner),
 // schemas.ErrUnavailable.
-func (r *Registry) ChangeRole(ctx context.Context, by Actor, tenantID, memberID string, role Role) (Member, error) {
+func (r *Registry) ChangeRole(ctx context.Context, by Actor, tenantID, memberID string, role Role, may func(Member) error) (Member, error) {
 	if !role.Known() {
 		return Member{}, schemas.Invalid("/role", schemas.CodeUnknown, "use owner, admin, member or viewer")
 	}
@@ -124,6 +125,11 @@ func (r *Registry) ChangeRole(ctx context.Context, by Actor, tenantID, memberID 
 		m, ok := p.members[memberID]
 		if !ok {
 			return nil, nil, ErrNotFound
+		}
+		if may != nil {
+			if err := may(m); err != nil {
+				return nil, nil, err
+			}
 		}
 		was := m.Role
 		if was == role {
@@ -144,11 +150,16 @@ func (r *Registry) ChangeRole(ctx context.Context, by Actor, tenantID, memberID 
 
 // RemoveMember ends a membership; it takes effect with the person's next request.
 // Errors are those of ChangeRole.
-func (r *Registry) RemoveMember(ctx context.Context, by Actor, tenantID, memberID string) error {
+func (r *Registry) RemoveMember(ctx context.Context, by Actor, tenantID, memberID string, may func(Member) error) error {
 	_, err := r.changeMembers(ctx, by, tenantID, "member.removed", func(p *people) (*membersBody, map[string]change, error) {
 		m, ok := p.members[memberID]
 		if !ok {
 			return nil, nil, ErrNotFound
+		}
+		if may != nil {
+			if err := may(m); err != nil {
+				return nil, nil, err
+			}
 		}
 		return &membersBody{Removed: []string{memberID}}, map[string]change{m.Email: {From: m.Role, To: nil}}, nil
 	})

@@ -1,6 +1,7 @@
 package tenancy
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -169,6 +170,26 @@ type Budget struct {
 	Kind          BudgetKind    `json:"kind"`
 	Name          string        `json:"name"`
 	MonthlyBudget schemas.Money `json:"monthly_budget"`
+}
+
+// UnmarshalJSON reads a budget. One without an amount is refused: it would be one of
+// nothing.
+func (b *Budget) UnmarshalJSON(text []byte) error {
+	var body struct {
+		Kind          BudgetKind     `json:"kind"`
+		Name          string         `json:"name"`
+		MonthlyBudget *schemas.Money `json:"monthly_budget"`
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&body); err != nil {
+		return err
+	}
+	if body.MonthlyBudget == nil {
+		return schemas.Invalid("/monthly_budget", schemas.CodeMissing, "a budget needs its amount")
+	}
+	*b = Budget{body.Kind, body.Name, *body.MonthlyBudget}
+	return nil
 }
 
 // budgetsMax bounds the budgets of a tenant: every decision looks at those it names,

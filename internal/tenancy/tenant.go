@@ -91,6 +91,9 @@ type Tenant struct {
 	DeletedAt time.Time
 	EraseAt   time.Time
 	ErasedAt  time.Time
+	// ErasingAt is since when the erasure is decided: from there on a deleted tenant
+	// cannot be restored.
+	ErasingAt time.Time
 	// StatusBefore is the state that Resume and Restore bring back.
 	StatusBefore Status
 	// Certificate is the record of the erasure, nil unless erased: JSON without

@@ -96,6 +96,9 @@ func (r *Registry) Restore(ctx context.Context, by Actor, id string, revision ui
 	return r.UpdateTenant(ctx, by, id, revision, func(t *Tenant) error {
 		switch t.Status {
 		case StatusDeleted:
+			if !t.ErasingAt.IsZero() {
+				return &conflict{"the tenant is being erased: it cannot be restored any more"}
+			}
 			t.back()
 		case StatusSuspended:
 			return &conflict{"the tenant is suspended, not deleted; resume it"}
@@ -105,13 +108,13 @@ func (r *Registry) Restore(ctx context.Context, by Actor, id string, revision ui
 }
 
 // ChangePlan moves a tenant to another plan. Quotas of its own stay as they are,
-// unless keep is false.
+// unless keep is false; those of a tenant that is on the plan already stay.
 func (r *Registry) ChangePlan(ctx context.Context, by Actor, id string, revision uint64, plan Plan, keep bool) (Tenant, error) {
 	return r.UpdateTenant(ctx, by, id, revision, func(t *Tenant) error {
-		t.Plan = plan
-		if !keep {
+		if t.Plan != plan && !keep {
 			t.QuotaOverrides = nil
 		}
+		t.Plan = plan
 		return nil
 	})
 }
@@ -147,6 +150,21 @@ func (r *Registry) TrialsOver(now time.Time) (over []Tenant) {
 		}
 	}
 	return over
+}
+
+// BeginErasure decides that a deleted tenant is erased. It is one record that either
+// comes before a restoration, which is refused then, or after it, and is refused itself.
+func (r *Registry) BeginErasure(ctx context.Context, by Actor, id string) (Tenant, error) {
+	now := clockOf(r.cfg.Now())
+	return r.UpdateTenant(ctx, by, id, 0, func(t *Tenant) error {
+		switch {
+		case t.Status != StatusDeleted:
+			return &conflict{fmt.Sprintf("the tenant is %s, and only a deleted one can be erased; delete it first", t.Status)}
+		case t.ErasingAt.IsZero():
+			t.ErasingAt = now
+		}
+		return nil
+	})
 }
 
 // Erased records that a deleted tenant's data is gone, with the certificate, which

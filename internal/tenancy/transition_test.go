@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/agentik-os/panda/internal/eventlog"
 	"github.com/agentik-os/panda/internal/eventlog/eventlogtest"
 	"github.com/agentik-os/panda/schemas"
 )
@@ -26,6 +28,7 @@ func TestMovesOfATenant(t *testing.T) {
 		"activate": func(ctx context.Context, id string) (Tenant, error) { return r.Activate(ctx, someone, id, 0) },
 		"delete":   func(ctx context.Context, id string) (Tenant, error) { return r.Delete(ctx, someone, id, 0) },
 		"restore":  func(ctx context.Context, id string) (Tenant, error) { return r.Restore(ctx, someone, id, 0) },
+		"begin":    func(ctx context.Context, id string) (Tenant, error) { return r.BeginErasure(ctx, someone, id) },
 		"erase": func(ctx context.Context, id string) (Tenant, error) {
 			return r.Erased(ctx, someone, id, json.RawMessage(`{}`))
 		},
@@ -54,6 +57,11 @@ func TestMovesOfATenant(t *testing.T) {
 		{"delete erase", "erased"},
 		{"delete erase erase", "erased"},
 		{"delete erase restore", "not found"},
+		{"begin", "only a deleted one"},
+		{"delete begin begin", "deleted"},
+		{"delete begin restore", "being erased"},
+		{"delete restore begin", "only a deleted one"},
+		{"delete begin erase", "erased"},
 	} {
 		made := create(t, r, NewTenant{Name: row.path, Slug: "tenant-" + string(rune('a'+i))})
 		var got Tenant
@@ -184,5 +192,72 @@ func TestRotatedKeyEndsLater(t *testing.T) {
 	}
 	if got, _ := start(t, r.log).KeyByID("abcdefgh"); !cmp.Equal(got, old) {
 		t.Errorf("another node: %+v", got)
+	}
+}
+
+// A rotation that comes in between does not save a key from its revocation.
+func TestRevocationOutlivesARotation(t *testing.T) {
+	log := eventlogtest.Open(t)
+	r, other := start(t, log), start(t, log)
+	made := create(t, r, acme(""))
+	own := ScopeOf(made.ID, "x", PermissionAdmin)
+	for _, id := range []string{"abcdefgh", "bcdefghi"} {
+		if _, err := r.CreateKey(t.Context(), someone, NewKey{ID: id, TenantID: made.ID, Name: "k",
+			Scopes: []Permission{PermissionRead}, Hash: [32]byte{id[0]}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := other.WaitFor(t.Context(), r.Position()); err != nil {
+		t.Fatal(err)
+	}
+	r.log = between{log, sync.OnceFunc(func() {
+		if _, err := other.RotateKey(t.Context(), own, "", "abcdefgh", "bcdefghi", time.Hour); err != nil {
+			t.Error(err)
+		}
+	})}
+	gone, err := r.RevokeKey(t.Context(), own, "", "abcdefgh")
+	if err != nil || !gone.Revoked() || gone.Works(time.Now()) {
+		t.Errorf("%+v: %v", gone, err)
+	}
+}
+
+// between is a log on which something happens before the next append.
+type between struct {
+	Log
+	first func()
+}
+
+func (b between) Append(ctx context.Context, m eventlog.Message) (eventlog.Ack, error) {
+	b.first()
+	return b.Log.Append(ctx, m)
+}
+
+// What may be done to a member is decided about the member as they are by then.
+func TestOwnerMadeInBetweenIsGuarded(t *testing.T) {
+	log := eventlogtest.Open(t)
+	r, other := start(t, log), start(t, log)
+	made := create(t, r, acme(""))
+	add(t, r, made.ID, "owner@acme.com", RoleOwner)
+	m := add(t, r, made.ID, "m@acme.com", RoleMember)
+	if err := other.WaitFor(t.Context(), r.Position()); err != nil {
+		t.Fatal(err)
+	}
+	refuse := errors.New("owners are not for admins to change")
+	guard := func(m Member) error {
+		if m.Role == RoleOwner {
+			return refuse
+		}
+		return nil
+	}
+	r.log = between{log, sync.OnceFunc(func() {
+		if _, err := other.ChangeRole(t.Context(), someone, made.ID, m.ID, RoleOwner, nil); err != nil {
+			t.Error(err)
+		}
+	})}
+	if now, err := r.ChangeRole(t.Context(), someone, made.ID, m.ID, RoleViewer, guard); !errors.Is(err, refuse) {
+		t.Errorf("%+v: %v", now, err)
+	}
+	if err := r.RemoveMember(t.Context(), someone, made.ID, m.ID, guard); !errors.Is(err, refuse) {
+		t.Errorf("removed: %v", err)
 	}
 }
