@@ -151,6 +151,9 @@ func (p *Panda) Launch() error {
 			return errors.New("start panda: the process before still runs")
 		}
 	}
+	if err := os.MkdirAll(p.tmp, 0o700); err != nil { // Close took it away
+		return fmt.Errorf("start panda: %w", err)
+	}
 	log, err := os.OpenFile(p.LogFile(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return fmt.Errorf("start panda: %w", err)
