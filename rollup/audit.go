@@ -31,6 +31,11 @@ type AuditConfig struct {
 	// process; in a cluster a leader that was just elected may not know all that was
 	// acknowledged.
 	BehindMax time.Duration
+	// Excused reports whether what is missing now is missing for a reason that somebody
+	// is about to deal with, such as an erasure that a backup does not know of: then
+	// nothing is restored and nothing halts, and the audit looks again. Nil excuses
+	// nothing.
+	Excused func(ctx context.Context) (bool, error)
 }
 
 // AuditMetrics says how far the audit has come and what it had restored.
@@ -147,6 +152,9 @@ func (a *Auditor) Audit(ctx context.Context) error {
 	if err != nil || len(run.ranges) == 0 {
 		return err
 	}
+	if excused, err := a.excused(ctx, checks); excused || err != nil {
+		return err
+	}
 	if short := run.report.short(); len(short) > 0 {
 		for i := range checks {
 			a.repairer.cfg.Monitor.Found(checks[i].Breach())
@@ -168,6 +176,16 @@ func (a *Auditor) Audit(ctx context.Context) error {
 	a.repairer.cfg.Monitor.Held(invariant.LogCoversLedger)
 	a.moveTo(run.report.To)
 	return nil
+}
+
+// excused reports whether something was found and is excused.
+func (a *Auditor) excused(ctx context.Context, checks []Check) (bool, error) {
+	for i := range checks {
+		if checks[i].Breach() != nil && a.cfg.Excused != nil {
+			return a.cfg.Excused(ctx)
+		}
+	}
+	return false, nil
 }
 
 // look makes the checks of the ranges after a position.

@@ -243,8 +243,8 @@ func (p *pipeline) openWarehouse(ctx context.Context) (err error) {
 		Restore: p.restoreWith(replayer), NotOnLog: ingest.ErrNotOnLog, Rebuild: p.live.Rebuild, Monitor: p.monitor, Metrics: p.auditMetrics,
 		Log: p.logger.With().Str("part", "repair").Logger(),
 	}, p.verifier, p.worker)
-	p.auditor = rollup.NewAuditor(rollup.AuditConfig{BehindMax: p.cfg.behindMax()}, p.repairer)
 	p.eraser, p.exporter = p.newEraser(), p.newExporter()
+	p.auditor = rollup.NewAuditor(rollup.AuditConfig{BehindMax: p.cfg.behindMax(), Excused: p.eraser.Outstanding}, p.repairer)
 	return p.addJobs()
 }
 
@@ -326,6 +326,14 @@ func (p *pipeline) trim(ctx context.Context) (string, error) {
 // auditAll holds everything against everything. What it finds stops the counting;
 // then it is mended, if it can be.
 func (p *pipeline) auditAll(ctx context.Context) (string, error) {
+	if due, err := p.eraser.Outstanding(ctx); err != nil || due {
+		if err == nil {
+			_, err = p.eraseDue(ctx) // what a backup brought back is no breach
+		}
+		if err != nil {
+			return "", err
+		}
+	}
 	settings := errors.Join(p.log.CheckSettings(ctx), p.db.CheckSettings(ctx))
 	report, err := p.verifier.Verify(ctx, rollup.VerifyOptions{Salt: uint64(time.Now().Unix())}, nil)
 	for i := range report.Checks {

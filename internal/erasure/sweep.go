@@ -73,6 +73,28 @@ func (e *Eraser) known(ctx context.Context, st *state) (known bool, err error) {
 	return known, err
 }
 
+// Outstanding reports whether the warehouse does not know of an erasure that was done:
+// it is from a backup, and what it has and lacks is no fault until Sweep was there.
+func (e *Eraser) Outstanding(ctx context.Context) (bool, error) {
+	states, err := e.all(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, st := range states {
+		if st.Phase != phaseDone {
+			continue
+		}
+		for round := range st.Round + 1 {
+			r := *st
+			r.Round = round
+			if known, err := e.known(ctx, &r); err != nil || !known {
+				return err == nil, err
+			}
+		}
+	}
+	return false, nil
+}
+
 // recordAgain writes what an erasure took from the ranges that the warehouse had at
 // the time: others were counted since, without it.
 func (e *Eraser) recordAgain(ctx context.Context, st *state) error {
