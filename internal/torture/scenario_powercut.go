@@ -277,7 +277,8 @@ func (d *diskArena) killAtRename(ctx context.Context, tables map[string]string, 
 		if !dead.CompareAndSwap(false, true) {
 			return 0
 		}
-		_ = syscall.Kill(engine, syscall.SIGKILL)
+		// The one that does it, which is another than at first if that was restarted.
+		_ = syscall.Kill(op.PID, syscall.SIGKILL)
 		<-op.Done // it is dying: the operation is not made
 		close(died)
 		return syscall.EIO

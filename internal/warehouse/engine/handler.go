@@ -60,8 +60,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // the library must be seen by the parent's watchdog.
 func (h *handler) servePing(w http.ResponseWriter) {
 	err := h.pinger.ping()
-	if table := h.turns.stuck(time.Now().Add(-insertMax)); err == nil && table != "" {
-		err = exceptionf(codeTimeout, "TIMEOUT_EXCEEDED", "an insert into %s has not ended for %s", table, insertMax)
+	if table, doing := h.turns.stuck(time.Now().Add(-insertMax)); err == nil && table != "" {
+		err = exceptionf(codeTimeout, "TIMEOUT_EXCEEDED", "an insert into %s has not ended for %s: %s", table, insertMax, doing)
+		h.log.Error().Err(err).Msg("an insert hangs")
 	}
 	if err != nil {
 		writeException(w, http.StatusServiceUnavailable, err)
@@ -118,6 +119,9 @@ func (h *handler) serveQuery(w http.ResponseWriter, r *http.Request, req *reques
 	began := time.Now()
 	err = h.run(c, st, out)
 	if err == nil && settledKinds[strings.ToLower(st.kind)] {
+		if st.table != "" {
+			h.turns.settles(st.database, st.table)
+		}
 		err = h.settle(c, st, began)
 	}
 	// After a failure the connection still holds what the statement had put out,

@@ -18,6 +18,7 @@ type turns struct {
 type turn struct {
 	free  chan struct{} // holds one token while nobody inserts
 	since time.Time     // when the holder began; zero while there is none
+	doing string        // what the holder does, for who asks why it takes so long
 }
 
 // insertMax is how long one insert may hold its table. It is far beyond any disk's
@@ -43,27 +44,43 @@ func (t *turns) take(ctx context.Context, database, table string) (done func(), 
 	case <-ctx.Done():
 		return nil, exceptionf(codeTooManyQueries, "TOO_MANY_SIMULTANEOUS_QUERIES", "another insert into %s has not ended", name)
 	}
-	t.begin(own, time.Now())
+	t.set(own, time.Now(), turnRuns)
 	return func() {
-		t.begin(own, time.Time{})
+		t.set(own, time.Time{}, "")
 		own.free <- struct{}{}
 	}, nil
 }
 
-func (t *turns) begin(own *turn, at time.Time) {
+// What the holder of a turn does.
+const (
+	turnRuns    = "the engine runs it"
+	turnSettles = "its parts are looked at"
+)
+
+func (t *turns) set(own *turn, at time.Time, doing string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	own.since = at
+	own.since, own.doing = at, doing
 }
 
-// stuck returns the table whose insert began before a moment, "" if there is none.
-func (t *turns) stuck(before time.Time) string {
+// settles notes that a table's insert has run and its parts are looked at.
+func (t *turns) settles(database, table string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if own := t.tables[database+"."+table]; own != nil {
+		own.doing = turnSettles
+	}
+}
+
+// stuck returns the table whose insert began before a moment and what it does, "" if
+// there is none.
+func (t *turns) stuck(before time.Time) (table, doing string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for name, own := range t.tables {
 		if !own.since.IsZero() && own.since.Before(before) {
-			return name
+			return name, own.doing
 		}
 	}
-	return ""
+	return "", ""
 }

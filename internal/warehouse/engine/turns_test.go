@@ -25,12 +25,13 @@ func TestOneInsertATable(t *testing.T) {
 		if _, err := all.take(leaves, "panda", "usage_raw"); err == nil {
 			t.Error("two inserts at once")
 		}
-		if table := all.stuck(time.Now().Add(-insertMax)); table != "" {
+		if table, _ := all.stuck(time.Now().Add(-insertMax)); table != "" {
 			t.Errorf("%s is stuck after a second", table)
 		}
+		all.settles("panda", "usage_raw")
 		time.Sleep(insertMax)
-		if table := all.stuck(time.Now().Add(-insertMax)); table != "panda.usage_raw" {
-			t.Errorf("an insert that hangs: got %q", table)
+		if table, doing := all.stuck(time.Now().Add(-insertMax)); table != "panda.usage_raw" || doing != turnSettles {
+			t.Errorf("an insert that hangs: got %q, %q", table, doing)
 		}
 		second := make(chan error, 1)
 		go func() {
@@ -45,7 +46,7 @@ func TestOneInsertATable(t *testing.T) {
 		if err := <-second; err != nil {
 			t.Errorf("the turn was not given on: %v", err)
 		}
-		if table := all.stuck(time.Now().Add(time.Hour)); table != "" {
+		if table, _ := all.stuck(time.Now().Add(time.Hour)); table != "" {
 			t.Errorf("%s is stuck though nobody inserts", table)
 		}
 	})
