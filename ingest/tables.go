@@ -18,13 +18,7 @@ import (
 var sqlFiles embed.FS
 
 // statement returns the text of sql/<name>.sql.
-func statement(name string) string {
-	text, err := sqlFiles.ReadFile("sql/" + name + ".sql")
-	if err != nil {
-		panic("ingest: there is no statement " + name)
-	}
-	return string(text)
-}
+func statement(name string) string { return warehouse.Statement(sqlFiles, "ingest", name) }
 
 // DB is the warehouse as this package uses it.
 type DB interface {

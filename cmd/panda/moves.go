@@ -11,6 +11,7 @@ import (
 	"github.com/agentik-os/panda/internal/erasure"
 	"github.com/agentik-os/panda/internal/httpapi"
 	"github.com/agentik-os/panda/internal/isolation"
+	"github.com/agentik-os/panda/internal/placement"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/internal/warehouse"
 	"github.com/agentik-os/panda/schemas"
@@ -37,7 +38,7 @@ func (c *Config) newDatabases() func(tenantID string) string {
 		return nil
 	}
 	shared := warehouse.Config{URL: c.ClickHouseURL}.DatabaseName()
-	return func(tenantID string) string { return isolation.DatabaseOf(shared, tenantID) }
+	return func(tenantID string) string { return placement.DatabaseOf(shared, tenantID) }
 }
 
 // prepareDatabase makes a tenant's own database, or brings its tables up to date.

@@ -18,14 +18,8 @@ import (
 //go:embed sql/*.sql
 var statements embed.FS
 
-// statement returns the text of an embedded statement; its absence is a broken build.
-func statement(name string) string {
-	text, err := statements.ReadFile("sql/" + name + ".sql")
-	if err != nil {
-		panic("erasure: no statement " + name)
-	}
-	return string(text)
-}
+// statement returns the text of sql/<name>.sql.
+func statement(name string) string { return warehouse.Statement(statements, "erasure", name) }
 
 // DB is the warehouse as this package uses it; *warehouse.DB is one.
 type DB interface {

@@ -15,14 +15,8 @@ import (
 //go:embed sql/*.sql
 var statements embed.FS
 
-// statement returns the text of an embedded statement; its absence is a broken build.
-func statement(name string) string {
-	text, err := statements.ReadFile("sql/" + name + ".sql")
-	if err != nil {
-		panic("export: no statement " + name)
-	}
-	return string(text)
-}
+// statement returns the text of sql/<name>.sql.
+func statement(name string) string { return warehouse.Statement(statements, "export", name) }
 
 func query(ctx context.Context, db DB, name string, scan func(*warehouse.Rows) error, params ...warehouse.Param) error {
 	rows, err := db.Query(ctx, statement(name), params...)

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/schemas"
@@ -67,4 +68,18 @@ func (t *Tenants) answerAudit(w http.ResponseWriter, r *http.Request, scope tena
 	}
 	WriteJSON(w, http.StatusOK, answer)
 	return nil
+}
+
+// auditTime reads a bound in time from the query.
+func auditTime(r *http.Request, name string) (time.Time, error) {
+	text := r.URL.Query().Get(name)
+	if text == "" {
+		return time.Time{}, nil
+	}
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if at, err := time.Parse(layout, text); err == nil {
+			return at.UTC(), nil
+		}
+	}
+	return time.Time{}, schemas.Invalid("/"+name, schemas.CodeMalformed, "use a day such as 2026-02-14 or a time such as 2026-02-14T09:00:00Z")
 }

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/agentik-os/panda/internal/auth"
 	"github.com/agentik-os/panda/internal/tenancy"
@@ -434,18 +433,4 @@ func personOf(fields []string, order map[string]int) (n tenancy.NewMember, detai
 		order = map[string]int{"name": order["email"], "email": order["name"], "role": order["role"]}
 	}
 	return tenancy.NewMember{Email: strings.ToLower(field("email")), Name: field("name"), Role: tenancy.Role(strings.ToLower(field("role")))}, ""
-}
-
-// auditTime reads a bound in time from the query.
-func auditTime(r *http.Request, name string) (time.Time, error) {
-	text := r.URL.Query().Get(name)
-	if text == "" {
-		return time.Time{}, nil
-	}
-	for _, layout := range []string{time.RFC3339, time.DateOnly} {
-		if at, err := time.Parse(layout, text); err == nil {
-			return at.UTC(), nil
-		}
-	}
-	return time.Time{}, schemas.Invalid("/"+name, schemas.CodeMalformed, "use a day such as 2026-02-14 or a time such as 2026-02-14T09:00:00Z")
 }

@@ -105,9 +105,6 @@ type Mover struct {
 // New returns a Mover.
 func New(cfg Config, db DB) *Mover { return &Mover{cfg: cfg.withDefaults(), db: db} }
 
-// DatabaseOf is placement.DatabaseOf.
-func DatabaseOf(shared, tenant string) string { return placement.DatabaseOf(shared, tenant) }
-
 // The steps of a move, in order. All but the last two are told to Progress.
 const (
 	StepCopy    = "copy"
@@ -145,7 +142,7 @@ func (m *Mover) Move(ctx context.Context, tenant string, to tenancy.Isolation, p
 	case tenancy.SharedDatabase:
 		target = m.db.Database()
 	case tenancy.IsolatedDatabase:
-		target = DatabaseOf(m.db.Database(), tenant)
+		target = placement.DatabaseOf(m.db.Database(), tenant)
 	default:
 		return Result{}, schemas.Invalid("/to", schemas.CodeUnknown, "%q is no isolation model; use %s or %s",
 			string(to), tenancy.SharedDatabase, tenancy.IsolatedDatabase)
@@ -245,7 +242,7 @@ func (m *Mover) sourceOf(ctx context.Context, tenant string) (string, error) {
 // other returns the place of a tenant that is not this one.
 func (m *Mover) other(tenant, database string) string {
 	if database == m.db.Database() {
-		return DatabaseOf(database, tenant)
+		return placement.DatabaseOf(database, tenant)
 	}
 	return m.db.Database()
 }

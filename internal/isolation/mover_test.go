@@ -10,6 +10,7 @@ import (
 	"github.com/agentik-os/panda/aggregate"
 	"github.com/agentik-os/panda/internal/failpoint"
 	"github.com/agentik-os/panda/internal/isolation"
+	"github.com/agentik-os/panda/internal/placement"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/rollup"
 	"github.com/agentik-os/panda/schemas"
@@ -55,7 +56,7 @@ func TestMoveThereAndBackUnderLoad(t *testing.T) {
 		w.commit(100)
 	}
 	w.check()
-	own := isolation.DatabaseOf(w.db.Database(), mover)
+	own := placement.DatabaseOf(w.db.Database(), mover)
 	m := isolation.New(w.config(), w.db)
 
 	stop := w.load()
@@ -124,7 +125,7 @@ func TestMoveDiesAnywhere(t *testing.T) {
 	points := []failpoint.Point{
 		failpoint.MoveBegun, failpoint.MoveCopied, failpoint.MovePaused, failpoint.MoveVerified, failpoint.MovePlaced, failpoint.MoveCleaned,
 	}
-	own := isolation.DatabaseOf(w.db.Database(), mover)
+	own := placement.DatabaseOf(w.db.Database(), mover)
 	for i, point := range points {
 		for _, to := range []tenancy.Isolation{tenancy.IsolatedDatabase, tenancy.SharedDatabase} {
 			pass := 0
@@ -196,7 +197,7 @@ func TestMoveRefusesWhatDiffers(t *testing.T) {
 	w.pass()
 	cfg := w.config().At(func(p failpoint.Point) {
 		if p == failpoint.MoveCopied {
-			err := w.db.Exec(context.Background(), "INSERT INTO "+isolation.DatabaseOf(w.db.Database(), mover)+
+			err := w.db.Exec(context.Background(), "INSERT INTO "+placement.DatabaseOf(w.db.Database(), mover)+
 				".usage_raw (tenant, time, source, event_id, rank, calls) VALUES ('"+mover+"', '2026-05-05 00:00:00', 's', 'strange', bitNot(toUInt64(1)), 1)")
 			if err != nil {
 				t.Error(err)
@@ -289,7 +290,7 @@ func TestRepairInTheTenantsPlace(t *testing.T) {
 	if _, err := isolation.New(w.config(), w.db).Move(t.Context(), mover, tenancy.IsolatedDatabase, nil); err != nil {
 		t.Fatal(err)
 	}
-	own := isolation.DatabaseOf(w.db.Database(), mover)
+	own := placement.DatabaseOf(w.db.Database(), mover)
 	rows, _, err := w.reader.Recent(t.Context(), mover, 500, "")
 	if err != nil || len(rows) != 100 {
 		t.Fatalf("%d events: %v", len(rows), err)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/agentik-os/panda/internal/placement"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/internal/warehouse"
 	"github.com/agentik-os/panda/schemas"
@@ -17,15 +18,8 @@ import (
 //go:embed sql/*.sql
 var statements embed.FS
 
-// statement returns the text of an embedded statement; its absence is a broken
-// build.
-func statement(name string) string {
-	text, err := statements.ReadFile("sql/" + name + ".sql")
-	if err != nil {
-		panic("isolation: no statement " + name)
-	}
-	return string(text)
-}
+// statement returns the text of sql/<name>.sql.
+func statement(name string) string { return warehouse.Statement(statements, "isolation", name) }
 
 func (m *Mover) query(ctx context.Context, name string, scan func(*warehouse.Rows) error, params ...warehouse.Param) error {
 	rows, err := m.db.Query(ctx, statement(name), params...)
@@ -221,7 +215,7 @@ func (m *Mover) candidates(ctx context.Context) ([]string, error) {
 	}
 	ours := map[string]bool{}
 	for _, s := range states {
-		ours[DatabaseOf(m.db.Database(), s.tenant)] = true
+		ours[placement.DatabaseOf(m.db.Database(), s.tenant)] = true
 	}
 	err = m.query(ctx, "empty_databases", func(rows *warehouse.Rows) error {
 		var name string

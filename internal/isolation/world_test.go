@@ -64,7 +64,7 @@ func newWorld(t *testing.T) *world {
 	}
 	t.Cleanup(func() {
 		for _, tenant := range []string{mover, stayer} {
-			if err := w.db.DropDatabase(context.Background(), isolation.DatabaseOf(w.db.Database(), tenant)); err != nil {
+			if err := w.db.DropDatabase(context.Background(), placement.DatabaseOf(w.db.Database(), tenant)); err != nil {
 				t.Error(err)
 			}
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sort"
 	"sync"
 	"time"
 
@@ -312,18 +311,7 @@ func (r *Registry) List() []Tenant { return r.ListAfter("", 0) }
 // ListAfter returns tenants in the order of slugs, from the first slug after the
 // given one, at most limit of them; 0 is no limit.
 func (r *Registry) ListAfter(slug string, limit int) []Tenant {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	order := r.fold.order
-	order = order[sort.Search(len(order), func(i int) bool { return order[i] > slug }):]
-	if limit > 0 && len(order) > limit {
-		order = order[:limit]
-	}
-	out := make([]Tenant, len(order))
-	for i, s := range order {
-		out[i] = r.fold.tenants[r.fold.slugs[s]].Tenant
-	}
-	return out
+	return r.Search(Search{After: slug, Limit: limit})
 }
 
 // Placed returns the database of every tenant that has one of its own, by the tenant's
