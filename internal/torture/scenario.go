@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -175,7 +176,9 @@ func (r *Round) At(format string, args ...any) {
 func (r *Round) Measure(what, format string, args ...any) {
 	r.Tally.mu.Lock()
 	defer r.Tally.mu.Unlock()
-	r.Tally.measures = append(r.Tally.measures, Measure{r.Scenario.Name, what, fmt.Sprintf(format, args...)})
+	// Where the round lay is nothing that was measured.
+	value := strings.ReplaceAll(fmt.Sprintf(format, args...), r.Dir, "…")
+	r.Tally.measures = append(r.Tally.measures, Measure{r.Scenario.Name, what, value})
 }
 
 // Judge counts a verdict. The error says what is wrong, nil if nothing is.

@@ -125,6 +125,11 @@ type process struct {
 	tail   *tail
 }
 
+// engineNice is the engine's nice value: a third of the share of processor time that the
+// server gets when both want it. Who sends events waits for the server, and can
+// wait for what the engine does only where the server itself is done.
+const engineNice = 5
+
 func (c *child) start() (*process, error) {
 	e := &c.cfg.Engine
 	p := &process{exited: make(chan struct{}), tail: &tail{next: e.Stderr}}
@@ -141,6 +146,11 @@ func (c *child) start() (*process, error) {
 	p.stdin = stdin
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start engine: %w", err)
+	}
+	// Its threads inherit it from the one there is now. That it is refused is no reason
+	// not to run.
+	if err := syscall.Setpriority(syscall.PRIO_PGRP, p.cmd.Process.Pid, engineNice); err != nil {
+		c.cfg.Logger.Warn().Err(err).Msg("the engine runs at the priority of the server")
 	}
 	go func() {
 		p.err = p.cmd.Wait()

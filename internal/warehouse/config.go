@@ -78,7 +78,8 @@ type EngineConfig struct {
 	// killed. Defaults 500 ms and 3 s, which make a hang cost less than 5 s.
 	HealthInterval, HealthTimeout time.Duration
 	// RestartWait is the pause before the second restart in a row, doubled up to
-	// RestartWaitMax; the first one is at once. Defaults 250 ms and 10 s.
+	// RestartWaitMax; the first one is at once. Defaults 250 ms and 4 s: whoever
+	// waits for the engine waits no longer than for a start.
 	RestartWait, RestartWaitMax time.Duration
 	// StopMax bounds the wait for running statements on Close. Default 15 s.
 	StopMax time.Duration
@@ -98,7 +99,7 @@ const (
 	defaultHealthInterval = 500 * time.Millisecond
 	defaultHealthTimeout  = 3 * time.Second
 	defaultRestartWait    = 250 * time.Millisecond
-	defaultRestartWaitMax = 10 * time.Second
+	defaultRestartWaitMax = 4 * time.Second
 	defaultStop           = 15 * time.Second
 )
 

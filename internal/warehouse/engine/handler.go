@@ -62,7 +62,7 @@ func (h *handler) servePing(w http.ResponseWriter) {
 	err := h.pinger.ping()
 	if table, doing := h.turns.stuck(time.Now().Add(-insertMax)); err == nil && table != "" {
 		err = exceptionf(codeTimeout, "TIMEOUT_EXCEEDED", "an insert into %s has not ended for %s: %s", table, insertMax, doing)
-		h.log.Error().Err(err).Msg("an insert hangs")
+		h.log.Error().Err(err).Str("statements", h.pinger.statements()).Str("threads", threads("/proc/self/task")).Msg("an insert hangs")
 	}
 	if err != nil {
 		writeException(w, http.StatusServiceUnavailable, err)

@@ -20,6 +20,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/agentik-os/panda/internal/warehouse"
+	"github.com/agentik-os/panda/internal/warehouse/engine"
 	"github.com/agentik-os/panda/internal/warehouse/warehousetest"
 )
 
@@ -281,5 +282,13 @@ func TestTermDrains(t *testing.T) {
 	}
 	if got := <-answer; got != "{\"drained\":0}\n" {
 		t.Errorf("the statement under way answered %q", got)
+	}
+}
+
+// TestRunning: what is asked of an engine that hangs is something it answers.
+func TestRunning(t *testing.T) {
+	d := open(t)
+	if status, _, text := d.all("", []byte(engine.RunningSQL)); status != http.StatusOK || !strings.Contains(text, "system.processes") {
+		t.Errorf("status %d: %s", status, text)
 	}
 }
