@@ -236,7 +236,7 @@ func (b *benchRun) describe() {
 	r.Fact("rows", "%s", strings.Join(b.flags.rows, ", "))
 	r.Fact("throughput", "batches of %d events, %d on the way at a time, %d tenants, %s, then until all is committed",
 		benchBatch, s.workers, s.tenants, s.load)
-	r.Fact("fair", "a quiet tenant's %d batches/s of %d events for %s, alone and beside %d connections of another one that sends batches of %d events, each with an agent of its own, as fast as it is answered or refused; their plans are pro and starter",
+	r.Fact("fair", "a quiet tenant's %d batches/s of %d events, four times %s alone and as long beside %d connections of another one that sends batches of %d events, each with an agent of its own, as fast as it is answered or refused; their plans are pro and starter",
 		benchQuietPace, benchPacedBatch, s.paced, benchFloodWorkers, benchBatch)
 	r.Fact("ack, visible, decision, fresh", "%d batches/s of %d events, evenly spaced, for %s", benchPace, benchPacedBatch, s.paced)
 	r.Fact("month, hour", "%s events of %d tenants in one month", grouped(int64(s.monthRows)), s.monthTenants)

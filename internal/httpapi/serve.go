@@ -78,7 +78,7 @@ func (s *Server) guarded(needed tenancy.Permission, h Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		scope, err := s.cfg.Authenticate(r)
 		if err == nil {
-			err = s.rateLimited(w, scope)
+			err = s.rateLimited(w, r, scope)
 		}
 		if err == nil {
 			err = auth.Require(scope, needed)
@@ -87,6 +87,9 @@ func (s *Server) guarded(needed tenancy.Permission, h Handler) http.Handler {
 			err = h(w, r, scope)
 		}
 		if err != nil {
+			if ProblemOf(err).Code == CodeTooManyInFlight {
+				s.refusals.hold(r.Context(), s.draining, scope.TenantID())
+			}
 			if needed != tenancy.PermissionIngest && needed != tenancy.PermissionImport {
 				s.note(r, scope, err)
 			}
@@ -97,8 +100,12 @@ func (s *Server) guarded(needed tenancy.Permission, h Handler) http.Handler {
 
 // rateLimited counts the request against the caller's limit and says on the answer
 // how it stands.
-func (s *Server) rateLimited(w http.ResponseWriter, scope tenancy.Scope) error {
+func (s *Server) rateLimited(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
 	state := s.cfg.Limit(scope)
+	if state.Refused {
+		held := s.refusals.hold(r.Context(), s.draining, scope.TenantID())
+		state.Next = max(state.Next-held, 0)
+	}
 	state.Header(w.Header())
 	if !state.Refused {
 		return nil

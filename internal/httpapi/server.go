@@ -42,11 +42,12 @@ func Unkeyed(r *Route) { r.Keyed = false }
 
 // Server serves a table of routes. Add routes and checks, then Run.
 type Server struct {
-	cfg     Config
-	mux     *http.ServeMux
-	routes  []Route
-	metrics *metrics
-	answers *answers
+	cfg      Config
+	mux      *http.ServeMux
+	routes   []Route
+	metrics  *metrics
+	answers  *answers
+	refusals *refusals
 
 	draining chan struct{} // closed by Run when it begins to drain
 
@@ -59,7 +60,7 @@ type Server struct {
 // New returns a Server without routes of its own but /livez, /readyz and
 // /metrics. It does nothing until Run.
 func New(cfg Config) *Server {
-	s := &Server{cfg: cfg.withDefaults(), mux: http.NewServeMux(), draining: make(chan struct{})}
+	s := &Server{cfg: cfg.withDefaults(), mux: http.NewServeMux(), refusals: newRefusals(), draining: make(chan struct{})}
 	s.metrics = newMetrics(s.cfg.Metrics)
 	s.answers = newAnswers(s.cfg.Idempotency, s.cfg.Metrics)
 	s.addProbes()
