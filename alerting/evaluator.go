@@ -30,9 +30,10 @@ type Source interface {
 
 // A Lease lets one node at a time do something.
 type Lease interface {
-	// Hold takes the lease of that name, or returns an error that matches
-	// schemas.ErrConflict while another holds it. held ends when the lease is lost;
-	// release gives it back.
+	// Hold waits for the lease of that name and takes it. It should wait for as long as
+	// ctx allows: who asks anew counts the silence of a holder that died from the
+	// beginning. An error that matches schemas.ErrConflict or schemas.ErrUnavailable is
+	// tried again. held ends when the lease is lost; release gives it back.
 	Hold(ctx context.Context, name string) (held context.Context, release func(), err error)
 }
 

@@ -158,41 +158,47 @@ func start(t *testing.T, log *faultyLog, source Source, lease Lease, evaluate bo
 	book := NewBook(BookConfig{RetryEvery: time.Millisecond, Logger: logger}, log)
 	n := &node{book: book}
 	n.evaluator = NewEvaluator(EvaluatorConfig{Lease: lease, LeaseEvery: time.Millisecond, SweepEvery: 50 * time.Millisecond, Logger: logger}, log, book, source)
-	ctx, cancel := context.WithCancel(context.Background())
-	var work sync.WaitGroup
-	work.Go(func() {
-		if err := book.Run(ctx); err != nil {
-			t.Errorf("run the book: %v", err)
-		}
-	})
+	runBook(t, n)
 	if evaluate {
+		ctx, cancel := context.WithCancel(context.Background())
+		var work sync.WaitGroup
 		work.Go(func() {
 			if err := n.evaluator.Run(ctx); err != nil {
 				t.Errorf("run the evaluator: %v", err)
 			}
 		})
+		stopBook := n.stop
+		n.stop = sync.OnceFunc(func() { cancel(); work.Wait(); stopBook() })
+		t.Cleanup(n.stop)
 	}
+	return n
+}
+
+// runBook runs a node's book and waits until it has caught up.
+func runBook(t *testing.T, n *node) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var work sync.WaitGroup
+	work.Go(func() {
+		if err := n.book.Run(ctx); err != nil {
+			t.Errorf("run the book: %v", err)
+		}
+	})
 	n.stop = sync.OnceFunc(func() { cancel(); work.Wait() })
 	t.Cleanup(n.stop)
 	select {
-	case <-book.Ready():
+	case <-n.book.Ready():
 	case <-time.After(patience):
 		t.Fatal("the book did not catch up")
 	}
-	return n
 }
 
 // testLease is a lease of the log with a short time.
 type testLease struct{ log *eventlog.Log }
 
 func (l testLease) Hold(ctx context.Context, name string) (context.Context, func(), error) {
-	asking, stop := context.WithTimeout(ctx, 100*time.Millisecond)
-	defer stop()
-	lease, err := l.log.Acquire(asking, name, "", 200*time.Millisecond)
+	lease, err := l.log.Acquire(ctx, name, "", 200*time.Millisecond)
 	if err != nil {
-		if asking.Err() != nil {
-			err = fmt.Errorf("somebody else has it: %w", schemas.ErrConflict)
-		}
 		return nil, nil, err
 	}
 	held, cancel := context.WithCancel(ctx)
