@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -109,7 +110,11 @@ func limitText(l tenancy.Limit) string {
 }
 
 func budgetGrid(budgets []tenancy.Budget) grid {
-	g := grid{columns: []column{textColumn("budget of"), textColumn("name"), numberColumn("per month"), numberColumn("per day")}}
+	g := grid{columns: []column{textColumn("budget of"), textColumn("name"), numberColumn("per month")}}
+	daily := slices.ContainsFunc(budgets, func(b tenancy.Budget) bool { return b.HasDaily })
+	if daily {
+		g.columns = append(g.columns, numberColumn("per day"))
+	}
 	for i := range budgets {
 		b := &budgets[i]
 		month, day := "", ""
@@ -119,7 +124,11 @@ func budgetGrid(budgets []tenancy.Budget) grid {
 		if b.HasDaily {
 			day = b.DailyBudget.Display()
 		}
-		g.rows = append(g.rows, []string{strings.ReplaceAll(string(b.Kind), "_", " "), b.Name, month, day})
+		row := []string{strings.ReplaceAll(string(b.Kind), "_", " "), b.Name, month}
+		if daily {
+			row = append(row, day)
+		}
+		g.rows = append(g.rows, row)
 	}
 	return g
 }
