@@ -93,8 +93,8 @@ type Identity struct {
 	// this name one after the other.
 	Rule     string `json:"rule"`
 	RuleHash string `json:"rule_hash,omitempty"`
-	// Limit is a limit's word, as in decisions: monthly_budget, department_budget,
-	// monthly_tokens, storage_gb, and so on. "" where a rule is about none.
+	// Limit is a limit's word, one of the Limit constants: monthly_budget,
+	// department_daily_budget, monthly_tokens, and so on. "" where a rule is about none.
 	Limit string `json:"limit,omitempty"`
 	// Name is the department, cost center or agent whose limit it is, or the group of
 	// a rule, "" for the tenant as a whole.
@@ -161,7 +161,8 @@ type Facts struct {
 	// ExhaustedAt when it reaches Max; zero if it does not, or is not known.
 	Forecast    Amount    `json:"forecast,omitzero"`
 	ExhaustedAt time.Time `json:"exhausted_at,omitzero"`
-	// Models and Agents are the three that used most, with their share of the cost.
+	// Models and Agents are the three that used most, with their share of the cost, or
+	// of the tokens if the limit is one of tokens.
 	Models []Share `json:"models,omitempty"`
 	Agents []Share `json:"agents,omitempty"`
 	// Condition, Values and Actions are of a rule: the condition as written, the values
