@@ -79,7 +79,7 @@ func TestMessage(cfg RenderConfig, id, to, channel string, at time.Time) Message
 	channel = plain(channel, nameRunesMax)
 	m.Subject = "Panda: test of channel " + channel
 	m.Text = "This is a test of channel " + channel + ". Nothing is wrong: somebody asked whether messages arrive here.\n"
-	m.HTML = page(m.Subject, "<p>"+escape(strings.TrimSpace(m.Text))+"</p>")
+	m.HTML = htmlPage(m.Subject, "<p>"+escape(strings.TrimSpace(m.Text))+"</p>")
 	if cfg.PublicURL != "" {
 		m.Link = cfg.PublicURL + "/alerts"
 	}

@@ -83,9 +83,9 @@ func (v *view) text(b *strings.Builder) {
 
 func escape(s string) string { return html.EscapeString(s) }
 
-// page is the frame of an HTML message. Its colors have enough contrast on white, and a
+// htmlPage is the frame of an HTML message. Its colors have enough contrast on white, and a
 // program in dark mode may turn them around.
-func page(title, body string) string {
+func htmlPage(title, body string) string {
 	return `<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="color-scheme" content="light dark"><title>` + escape(title) + `</title></head>
 <body style="margin:0;padding:24px;font:15px/1.5 -apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif;color:#1f2328;background:#ffffff">
@@ -103,7 +103,7 @@ func renderHTML(subject string, views []view) string {
 		}
 		views[i].html(&b)
 	}
-	return page(subject, strings.TrimRight(b.String(), "\n"))
+	return htmlPage(subject, strings.TrimRight(b.String(), "\n"))
 }
 
 func (v *view) html(b *strings.Builder) {

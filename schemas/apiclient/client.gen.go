@@ -1000,14 +1000,19 @@ type AuditedQuery struct {
 // AuditedQueryVerdict no_tenant_data: it reads no tenants' rows. filtered: those of one tenant. declared: those of all, for a reason. missing: those of all, and nothing says that it should.
 type AuditedQueryVerdict string
 
-// Budget What a department, a cost centre or an agent may cost in a UTC month.
+// Budget What a department, a cost centre or an agent may cost in a UTC month, in a UTC day, or both: it has at least one amount.
+// A daily budget alerts and does not throttle.
 type Budget struct {
-	Kind BudgetKind `json:"kind"`
+	// DailyBudget US dollars, a decimal string with up to twelve decimals.
+	//
+	// Examples: 847.320000
+	DailyBudget *Money     `json:"daily_budget,omitempty"`
+	Kind        BudgetKind `json:"kind"`
 
 	// MonthlyBudget US dollars, a decimal string with up to twelve decimals.
 	//
 	// Examples: 847.320000
-	MonthlyBudget Money  `json:"monthly_budget"`
+	MonthlyBudget *Money `json:"monthly_budget,omitempty"`
 	Name          string `json:"name"`
 }
 
@@ -2280,6 +2285,9 @@ type Tenant struct {
 	Certificate *ErasureCertificate `json:"certificate,omitempty"`
 	CreatedAt   *time.Time          `json:"created_at,omitempty"`
 
+	// DailyBudget Of a UTC day; null is no budget.
+	DailyBudget nullable.Nullable[Money] `json:"daily_budget"`
+
 	// DashboardURL The tenant's page for people.
 	DashboardURL *string    `json:"dashboard_url,omitempty"`
 	DeletedAt    *time.Time `json:"deleted_at,omitempty"`
@@ -2323,8 +2331,11 @@ type Tenant struct {
 
 // TenantCreate defines model for TenantCreate.
 type TenantCreate struct {
-	BillingEmail  *string                  `json:"billing_email,omitempty"`
-	Budgets       *[]Budget                `json:"budgets,omitempty"`
+	BillingEmail *string   `json:"billing_email,omitempty"`
+	Budgets      *[]Budget `json:"budgets,omitempty"`
+
+	// DailyBudget Of a UTC day; it alerts and does not throttle.
+	DailyBudget   nullable.Nullable[Money] `json:"daily_budget,omitempty"`
 	MonthlyBudget nullable.Nullable[Money] `json:"monthly_budget,omitempty"`
 	Name          string                   `json:"name"`
 
@@ -2368,10 +2379,13 @@ type TenantUpdate struct {
 	BillingEmail nullable.Nullable[string] `json:"billing_email,omitempty"`
 
 	// Budgets All of them; null is none.
-	Budgets       nullable.Nullable[[]Budget] `json:"budgets,omitempty"`
-	MonthlyBudget nullable.Nullable[Money]    `json:"monthly_budget,omitempty"`
-	Name          *string                     `json:"name,omitempty"`
-	OrgID         nullable.Nullable[string]   `json:"org_id,omitempty"`
+	Budgets nullable.Nullable[[]Budget] `json:"budgets,omitempty"`
+
+	// DailyBudget Of a UTC day; it alerts and does not throttle.
+	DailyBudget   nullable.Nullable[Money]  `json:"daily_budget,omitempty"`
+	MonthlyBudget nullable.Nullable[Money]  `json:"monthly_budget,omitempty"`
+	Name          *string                   `json:"name,omitempty"`
+	OrgID         nullable.Nullable[string] `json:"org_id,omitempty"`
 
 	// Quotas Limits to change; null is the plan's again.
 	Quotas           *QuotaUpdate              `json:"quotas,omitempty"`
@@ -3610,7 +3624,7 @@ type ClientInterface interface {
 	// UpdateTenantWithBody Change a tenant
 	//
 	// A merge patch (RFC 7396): what is left out stays, null takes it back. A quota that is null is the plan's again.
-	// A credential of the tenant may change name, billing_email, monthly_budget and budgets; quotas,
+	// A credential of the tenant may change name, billing_email, monthly_budget, daily_budget and budgets; quotas,
 	// org_id and stripe_customer_id are the platform's to change.
 	//
 	// Takes any type of body and a specified content type.
@@ -3621,7 +3635,7 @@ type ClientInterface interface {
 	// UpdateTenant Change a tenant
 	//
 	// A merge patch (RFC 7396): what is left out stays, null takes it back. A quota that is null is the plan's again.
-	// A credential of the tenant may change name, billing_email, monthly_budget and budgets; quotas,
+	// A credential of the tenant may change name, billing_email, monthly_budget, daily_budget and budgets; quotas,
 	// org_id and stripe_customer_id are the platform's to change.
 	//
 	// Takes a body of the `application/json` content type.
@@ -4632,7 +4646,7 @@ func (c *Client) GetTenant(ctx context.Context, tenant TenantPath, reqEditors ..
 // UpdateTenantWithBody Change a tenant
 //
 // A merge patch (RFC 7396): what is left out stays, null takes it back. A quota that is null is the plan's again.
-// A credential of the tenant may change name, billing_email, monthly_budget and budgets; quotas,
+// A credential of the tenant may change name, billing_email, monthly_budget, daily_budget and budgets; quotas,
 // org_id and stripe_customer_id are the platform's to change.
 //
 // Takes any type of body and a specified content type.
@@ -4653,7 +4667,7 @@ func (c *Client) UpdateTenantWithBody(ctx context.Context, tenant TenantPath, pa
 // UpdateTenant Change a tenant
 //
 // A merge patch (RFC 7396): what is left out stays, null takes it back. A quota that is null is the plan's again.
-// A credential of the tenant may change name, billing_email, monthly_budget and budgets; quotas,
+// A credential of the tenant may change name, billing_email, monthly_budget, daily_budget and budgets; quotas,
 // org_id and stripe_customer_id are the platform's to change.
 //
 // Takes a body of the `application/json` content type.
@@ -9406,7 +9420,7 @@ type ClientWithResponsesInterface interface {
 	// UpdateTenantWithBodyWithResponse Change a tenant
 	//
 	// A merge patch (RFC 7396): what is left out stays, null takes it back. A quota that is null is the plan's again.
-	// A credential of the tenant may change name, billing_email, monthly_budget and budgets; quotas,
+	// A credential of the tenant may change name, billing_email, monthly_budget, daily_budget and budgets; quotas,
 	// org_id and stripe_customer_id are the platform's to change.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -9417,7 +9431,7 @@ type ClientWithResponsesInterface interface {
 	// UpdateTenantWithResponse Change a tenant
 	//
 	// A merge patch (RFC 7396): what is left out stays, null takes it back. A quota that is null is the plan's again.
-	// A credential of the tenant may change name, billing_email, monthly_budget and budgets; quotas,
+	// A credential of the tenant may change name, billing_email, monthly_budget, daily_budget and budgets; quotas,
 	// org_id and stripe_customer_id are the platform's to change.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
@@ -13037,7 +13051,7 @@ func (c *ClientWithResponses) GetTenantWithResponse(ctx context.Context, tenant 
 // UpdateTenantWithBodyWithResponse Change a tenant
 //
 // A merge patch (RFC 7396): what is left out stays, null takes it back. A quota that is null is the plan's again.
-// A credential of the tenant may change name, billing_email, monthly_budget and budgets; quotas,
+// A credential of the tenant may change name, billing_email, monthly_budget, daily_budget and budgets; quotas,
 // org_id and stripe_customer_id are the platform's to change.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -13054,7 +13068,7 @@ func (c *ClientWithResponses) UpdateTenantWithBodyWithResponse(ctx context.Conte
 // UpdateTenantWithResponse Change a tenant
 //
 // A merge patch (RFC 7396): what is left out stays, null takes it back. A quota that is null is the plan's again.
-// A credential of the tenant may change name, billing_email, monthly_budget and budgets; quotas,
+// A credential of the tenant may change name, billing_email, monthly_budget, daily_budget and budgets; quotas,
 // org_id and stripe_customer_id are the platform's to change.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
