@@ -38,7 +38,11 @@ func callError(err error) error {
 	if wrapped := (*url.Error)(nil); errors.As(err, &wrapped) {
 		err = wrapped.Err // without the address: its path may be a secret
 	}
-	return &Error{What: "call", Cause: err, permanent: errors.Is(err, ErrNotAllowed)}
+	if errors.Is(err, ErrNotAllowed) {
+		// The connection's own words name the address: who asks could map the network.
+		return &Error{What: "call", Cause: fmt.Errorf("%w: the address leads into a private network", ErrNotAllowed), permanent: true}
+	}
+	return &Error{What: "call", Cause: err}
 }
 
 // judge says of an answer whether the message was taken.
