@@ -73,6 +73,32 @@ func TestSpentIsASum(t *testing.T) {
 	})
 }
 
+// A fold that was rebuilt from sums has the cost per name of its months and days.
+func TestSpentAfterARebuild(t *testing.T) {
+	day := schemas.WindowOf(schemas.GrainDay, time.Date(2026, 5, 15, 12, 0, 0, 0, time.UTC))
+	month := schemas.WindowOf(schemas.GrainMonth, day.Start)
+	fold := NewFold(DefaultFoldLimits(), KeepAt(day.Start))
+	names := [dimensionCount]string{"p", "m", "Sales", "CC", "bot"}
+	fold.load("acme", names, month, &Totals{Calls: 1, Cost: schemas.Pico(7)})
+	fold.load("acme", names, month, &Totals{Calls: 1, Cost: schemas.Pico(3)})
+	fold.load("acme", names, day, &Totals{Calls: 1, Cost: schemas.Pico(3)})
+	for _, row := range []struct {
+		account Account
+		want    Spending
+	}{
+		{Account{month, OfDepartment, "Sales"}, Spending{Known: true, Cost: schemas.Pico(10)}},
+		{Account{day, OfDepartment, "Sales"}, Spending{Known: true, Cost: schemas.Pico(3)}},
+		{Account{day, OfAgent, "bot"}, Spending{Known: true, Cost: schemas.Pico(3)}},
+		{Account{day, OfCostCenter, "Sales"}, Spending{Known: true}},
+		{Account{day, OfTenant, ""}, Spending{Known: true, Cost: schemas.Pico(3)}},
+		{Account{schemas.WindowOf(schemas.GrainDay, day.Start.AddDate(0, 0, -2)), OfTenant, ""}, Spending{}},
+	} {
+		if got := fold.spending("acme", &row.account); got != row.want {
+			t.Errorf("%+v: %+v, want %+v", row.account, got, row.want)
+		}
+	}
+}
+
 // With more names than have a place, those that came first stay exact, and what
 // came later is not known rather than nothing.
 func TestSpentBeyondTheLimit(t *testing.T) {

@@ -308,3 +308,37 @@ func TestBookForgetsWhatEndedLongAgo(t *testing.T) {
 		t.Errorf("left are %d pages, %d ended", len(b.pages.order), b.pages.ended)
 	}
 }
+
+// The state of an alert is that of its latest episode, in whatever order its records come.
+func TestStateIsThatOfTheLatestEpisode(t *testing.T) {
+	record := func(episode int, kind Kind) Record {
+		r := threshold("ten_a", 80)
+		r.Version, r.Alert, r.Episode, r.Kind, r.AsOf = RecordVersion, r.Identity.ID(), episode, kind, uint64(10*episode)
+		if kind == Resolved {
+			r.Cause = ByCorrection
+		}
+		return r
+	}
+	life := []Record{record(0, Fired), record(0, Resolved), record(1, Reopened), record(1, Resolved), record(2, Reopened)}
+	rapid.Check(t, func(t *rapid.T) {
+		kept := rapid.IntRange(1, len(life)).Draw(t, "records")
+		p := newPages()
+		for i, r := range rapid.Permutation(life[:kept]).Draw(t, "order") {
+			data, err := json.Marshal(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := p.apply(&eventlog.Record{Subject: r.Subject(), Seq: uint64(i + 1), Data: data}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, open := Ended, kept%2 == 1
+		if open {
+			want = Firing
+		}
+		of := p.order[0]
+		if of.state() != want || of.episode != (kept-1)/2 || len(p.owners["ten_a"].firing) != kept%2 || p.ended != 1-kept%2 {
+			t.Fatalf("%d records: %s, episode %d, %d firing, %d ended", kept, of.state(), of.episode, len(p.owners["ten_a"].firing), p.ended)
+		}
+	})
+}

@@ -78,17 +78,22 @@ func (p *path) restart(i int) {
 }
 
 func (p *path) run(steps int) {
-	for _, l := range []pathLimit{{word: "monthly_budget", unit: UnitUSD}, {word: "daily_budget", unit: UnitUSD, daily: true},
-		{word: "department_budget", name: "Sales", unit: UnitUSD}, {word: "monthly_tokens", unit: UnitTokens},
-		{word: "concurrent_sessions", unit: UnitSessions}} {
-		p.limits[l.word] = &l
-		p.change(&l)
-	}
+	p.begin()
 	for range steps {
 		p.step()
 		if p.t.Failed() {
 			p.t.Fatalf("after:\n%s", strings.Join(p.trace, "\n"))
 		}
+	}
+}
+
+// begin gives the tenant its limits.
+func (p *path) begin() {
+	for _, l := range []pathLimit{{word: "monthly_budget", unit: UnitUSD}, {word: "daily_budget", unit: UnitUSD, daily: true},
+		{word: "department_budget", name: "Sales", unit: UnitUSD}, {word: "monthly_tokens", unit: UnitTokens},
+		{word: "concurrent_sessions", unit: UnitSessions}} {
+		p.limits[l.word] = &l
+		p.change(&l)
 	}
 }
 
@@ -105,10 +110,26 @@ func (p *path) note(format string, args ...any) {
 
 // step changes something and lets the nodes look at it.
 func (p *path) step() {
+	if p.turn(); p.rng.IntN(12) == 0 {
+		i := p.rng.IntN(2)
+		p.restart(i)
+		p.note("restart of node %d", i)
+	}
+	p.publish()
+	if p.rng.IntN(4) == 0 {
+		return // nobody looked in time
+	}
+	p.settle()
+	p.oracle.look(p)
+	p.check()
+}
+
+// turn changes something.
+func (p *path) turn() {
 	words := slices.Sorted(maps.Keys(p.limits))
 	word := words[p.rng.IntN(len(words))]
 	l := p.limits[word]
-	switch p.rng.IntN(12) {
+	switch p.rng.IntN(11) {
 	case 0, 1, 2, 3, 4: // usage, or a void
 		if l != nil {
 			amount := p.rng.Int64N(60) - 15
@@ -139,20 +160,9 @@ func (p *path) step() {
 		p.meter.at = p.meter.at.AddDate(0, jump, 0)
 		p.note("the clock jumps to %s", p.meter.at)
 	case 10:
-		i := p.rng.IntN(2)
-		p.restart(i)
-		p.note("restart of node %d", i)
-	case 11:
 		p.meter.quiet[p.tenant] = !p.meter.quiet[p.tenant]
 		p.note("quiet is %t", p.meter.quiet[p.tenant])
 	}
-	p.publish()
-	if p.rng.IntN(4) == 0 {
-		return // nobody looked in time
-	}
-	p.settle()
-	p.oracle.look(p)
-	p.check()
 }
 
 func (p *path) period(l *pathLimit) string {

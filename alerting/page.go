@@ -30,9 +30,9 @@ type owner struct {
 	firing   map[*page]bool
 	byPeriod map[string][]*page
 	opaque   map[string]bool
-	// revision is the newest that fired, by period and by what the alert is about
-	// without its revision.
-	revision map[string]map[Identity]uint64
+	// revised is the page of the newest revision that fired, by period and by what the
+	// alert is about without its revision.
+	revised  map[string]map[Identity]*page
 	episodes map[string]int // pages of a rule's alert
 }
 
@@ -75,7 +75,7 @@ func (p *pages) owner(name string) *owner {
 	o := p.owners[name]
 	if o == nil {
 		o = &owner{newest: map[string]*page{}, firing: map[*page]bool{}, byPeriod: map[string][]*page{},
-			opaque: map[string]bool{}, revision: map[string]map[Identity]uint64{}, episodes: map[string]int{}}
+			opaque: map[string]bool{}, revised: map[string]map[Identity]*page{}, episodes: map[string]int{}}
 		p.owners[name] = o
 	}
 	return o
@@ -155,18 +155,25 @@ func (p *pages) pageOf(o *owner, r *Record, seq uint64) *page {
 // revise notes the revision of a page; what it takes the place of fires no more.
 func (o *owner) revise(of *page) {
 	period, about := of.identity.Period, of.about()
-	if o.revision[period] == nil {
-		o.revision[period] = map[Identity]uint64{}
+	if o.revised[period] == nil {
+		o.revised[period] = map[Identity]*page{}
 	}
-	if of.revisedBy <= o.revision[period][about] {
+	if was := o.revised[period][about]; was != nil && !was.before(of) {
 		return
 	}
-	o.revision[period][about] = of.revisedBy
+	o.revised[period][about] = of
 	for other := range o.firing {
 		if other.replaced() {
 			delete(o.firing, other)
 		}
 	}
+}
+
+// before reports whether the revision of another page is a later one. Where the plans of a
+// newer version give a limit another value, both begin with the same position, and the
+// order of the log decides.
+func (of *page) before(other *page) bool {
+	return of.revisedBy < other.revisedBy || of.revisedBy == other.revisedBy && of.firstSeq < other.firstSeq
 }
 
 // about is the identity without its revision.
@@ -237,7 +244,8 @@ func (of *page) state() State {
 
 // replaced reports whether a later revision of the same limit fired the same threshold.
 func (of *page) replaced() bool {
-	return of.owner.revision[of.identity.Period][of.about()] > of.revisedBy
+	newest := of.owner.revised[of.identity.Period][of.about()]
+	return newest != nil && of.before(newest)
 }
 
 // standing returns what Judge needs: what fires, and what there is of some periods.
@@ -317,7 +325,7 @@ func (p *pages) remove(gone map[*page]bool) {
 		for period := range periods[o] {
 			if o.byPeriod[period] = slices.DeleteFunc(o.byPeriod[period], is); len(o.byPeriod[period]) == 0 {
 				delete(o.byPeriod, period)
-				delete(o.revision, period)
+				delete(o.revised, period)
 			}
 		}
 	}
