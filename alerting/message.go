@@ -170,6 +170,12 @@ func viewOf(cfg RenderConfig, r *Record) view {
 	return v
 }
 
+// Title says an alert in a line: "Monthly budget at 84%: $847.32 of $1,000.00".
+func (a *Alert) Title() string {
+	r := Record{Alert: a.ID, Kind: Fired, Identity: a.Identity, Severity: a.Severity, Facts: a.Facts, At: a.FiredAt}
+	return viewOf(RenderConfig{}, &r).Title
+}
+
 // limit fills in what a threshold's record says.
 func (v *view) limit(r *Record) {
 	id, f := &r.Identity, &r.Facts
