@@ -1,14 +1,14 @@
-// Package alerting tells people that a budget or a quota is nearly used up, or that
-// something is wrong, and its promise is that a crossing is told once: not again after
-// a restart, a replay, on a second node, or when the numbers are corrected, and never
-// not at all.
+// Package alerting notices that a budget or a quota is nearly used up, and its promise is
+// that a crossing fires once: not again after a restart, a replay, on a second node, or
+// when the numbers are corrected, and never not at all.
 //
 // # Decision first, effect second
 //
 // What fired is a record on stream DECISIONS under a subject of its own, which may hold
 // one message: whoever comes first decides, for ever. Everything else follows that
-// stream: the [Book] is its fold, and the outbox sends what it reads there. Sending may
-// repeat after a crash, with an id that makes the repeat harmless.
+// stream: the [Book] is its fold, and so will be whoever sends. A [Message] is made of
+// records alone, so that the same one can be made again after a crash, under the same id.
+// Package channel hands messages over; nothing in this version calls it by itself.
 //
 //	decision.<tenant>.alert.<alert id>.<episode>.<kind>
 //
