@@ -13,7 +13,7 @@
 // The formats:
 //
 //   - mail: RFC 5322 with text and HTML, over SMTP with TLS
-//   - webhook: https://www.standardwebhooks.com, schema in webhook.schema.json
+//   - webhook: https://www.standardwebhooks.com
 //   - slack: incoming webhooks with Block Kit
 //   - pagerduty: Events API v2, https://developer.pagerduty.com/docs/events-api-v2-overview
 //   - alertmanager: API v2, POST /api/v2/alerts

@@ -169,7 +169,7 @@ func (g *Guard) CheckURL(pointer, text string) error {
 		return schemas.Invalid(pointer, schemas.CodeMalformed, "not an address such as https://hooks.your-domain.com/panda")
 	case u.User != nil:
 		return schemas.Invalid(pointer, schemas.CodeNotAllowed, "an address with a user or a password in it is kept and shown; put a secret into the path, or check the signature")
-	case u.Scheme != "https" && !(u.Scheme == "http" && g.cfg.Insecure):
+	case u.Scheme != "https" && (u.Scheme != "http" || !g.cfg.Insecure):
 		return schemas.Invalid(pointer, schemas.CodeNotAllowed, "%q is not https", u.Scheme)
 	case u.Fragment != "":
 		return schemas.Invalid(pointer, schemas.CodeNotAllowed, "the part after # never reaches a server; leave it out")

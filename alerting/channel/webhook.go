@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -51,7 +50,7 @@ func newWebhook(s Settings, cfg Config) (Channel, error) {
 	return w, nil
 }
 
-// webhookBody is the body; see webhook.schema.json.
+// webhookBody is the body of a call.
 type webhookBody struct {
 	Type      string          `json:"type"`
 	Timestamp time.Time       `json:"timestamp"`
@@ -89,11 +88,12 @@ func (w webhook) Send(ctx context.Context, m *alerting.Message) error {
 	header.Set("webhook-id", m.ID)
 	header.Set("webhook-timestamp", stamp)
 	header.Set("webhook-signature", strings.Join(signatures, " "))
-	return w.guard.post(ctx, w.url, http.Header(header), body)
+	return w.guard.post(ctx, w.url, header, body)
 }
 
 func webhookText(m *alerting.Message) ([]byte, error) {
-	kind, data := "", any(nil)
+	var kind string
+	var data any
 	switch {
 	case m.Test:
 		kind, data = "alert.test", struct {
