@@ -25,12 +25,12 @@ import (
 
 	"github.com/agentik-os/panda/alerting"
 	"github.com/agentik-os/panda/alerting/channel"
-	"github.com/agentik-os/panda/alerting/channel/receivers"
+	"github.com/agentik-os/panda/alerting/channel/channeltest"
 	"github.com/agentik-os/panda/schemas"
 )
 
 func TestMain(m *testing.M) {
-	receivers.ServeMail()
+	channeltest.ServeMail()
 	goleak.VerifyTestMain(m)
 }
 
@@ -86,7 +86,7 @@ func failure(t *testing.T, err error) (permanent bool, after time.Duration) {
 // TestWebhook: the specification's own library accepts the signature, by the old and the
 // new secret while one replaces the other; amounts are exact.
 func TestWebhook(t *testing.T) {
-	r := receivers.NewHTTP(t, false)
+	r := channeltest.NewHTTP(t, false)
 	one, two := secret(t), secret(t)
 	c := open(t, channel.TypeWebhook, channel.Settings{URL: r.URL + "/hook", Secret: one + " " + two})
 	for _, kind := range []alerting.Kind{alerting.Fired, alerting.Resolved} {
@@ -130,7 +130,7 @@ func TestWebhook(t *testing.T) {
 // TestIncidents: PagerDuty and Alertmanager are told the same incident when it begins
 // and when it is over.
 func TestIncidents(t *testing.T) {
-	r := receivers.NewHTTP(t, false)
+	r := channeltest.NewHTTP(t, false)
 	const key = "0123456789abcdef0123456789abcdef"
 	pager := open(t, channel.TypePagerDuty, channel.Settings{URL: r.URL + "/v2/enqueue", Secret: key})
 	manager := open(t, channel.TypeAlertmanager, channel.Settings{URL: r.URL + "/am/"})
@@ -183,7 +183,7 @@ func mapsEqual(a, b map[string]string) bool {
 
 // TestSlack: a name cannot mention a whole channel.
 func TestSlack(t *testing.T) {
-	r := receivers.NewHTTP(t, false)
+	r := channeltest.NewHTTP(t, false)
 	if err := open(t, channel.TypeSlack, channel.Settings{URL: r.URL}).Send(t.Context(), message(alerting.Fired, "")); err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +210,7 @@ func TestSlack(t *testing.T) {
 func TestMail(t *testing.T) {
 	for name, implicit := range map[string]bool{"smtps": true, "starttls": false} {
 		t.Run(name, func(t *testing.T) {
-			server := receivers.StartMail(t, implicit)
+			server := channeltest.StartMail(t, implicit)
 			m := mailer(t, server.URL, server.Roots)
 			if err := m.Send(t.Context(), message(alerting.Fired, "finance@acme.com")); err != nil {
 				t.Fatal(err)
@@ -241,8 +241,8 @@ func TestMail(t *testing.T) {
 			if len(mails) != 2 || mails[0].Header.Get("Message-Id") != mails[1].Header.Get("Message-Id") {
 				t.Errorf("the same message has another id when it is sent again: %d mails", len(mails))
 			}
-			wrong := mailer(t, strings.Replace(server.URL, receivers.MailUser+":", "somebody:", 1), server.Roots)
-			if err := wrong.Send(t.Context(), message(alerting.Fired, "finance@acme.com")); err == nil || strings.Contains(err.Error(), receivers.MailPassword) {
+			wrong := mailer(t, strings.Replace(server.URL, channeltest.MailUser+":", "somebody:", 1), server.Roots)
+			if err := wrong.Send(t.Context(), message(alerting.Fired, "finance@acme.com")); err == nil || strings.Contains(err.Error(), channeltest.MailPassword) {
 				t.Errorf("a wrong user: %v", err)
 			}
 			if err := mailer(t, server.URL, x509.NewCertPool()).Send(t.Context(), message(alerting.Fired, "finance@acme.com")); err == nil || !strings.Contains(err.Error(), "certificate") {
@@ -295,7 +295,7 @@ func checkMail(t *testing.T, m *netmail.Message) {
 
 // TestAnswers: what a receiver answers decides whether it is tried again.
 func TestAnswers(t *testing.T) {
-	r := receivers.NewHTTP(t, false)
+	r := channeltest.NewHTTP(t, false)
 	c := open(t, channel.TypeWebhook, channel.Settings{URL: r.URL, Secret: secret(t)})
 	for _, row := range []struct {
 		status    int
@@ -345,7 +345,7 @@ func TestAnswers(t *testing.T) {
 
 // TestHang: a receiver that does not answer costs the timeout and no more.
 func TestHang(t *testing.T) {
-	r := receivers.NewHTTP(t, false)
+	r := channeltest.NewHTTP(t, false)
 	release := make(chan struct{})
 	defer close(release)
 	r.Answer(func(int, http.ResponseWriter, *http.Request) bool { <-release; return false })
@@ -398,7 +398,7 @@ func TestPrivateAddresses(t *testing.T) {
 // TestRebinding: a name that answers with a public address when it is looked at and with
 // a private one when it is called leads nowhere; nor does the environment's proxy.
 func TestRebinding(t *testing.T) {
-	r := receivers.NewHTTP(t, true)
+	r := channeltest.NewHTTP(t, true)
 	t.Setenv("HTTPS_PROXY", r.URL)
 	t.Setenv("HTTP_PROXY", r.URL)
 	_, port, _ := net.SplitHostPort(strings.TrimPrefix(r.URL, "https://"))
