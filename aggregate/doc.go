@@ -19,7 +19,8 @@
 // [Decide] is the pure rule whether an agent runtime may do what it is about to do:
 // call a model, create an agent, upload, start a session. [Live.Decide] asks it
 // about a tenant as of one commit, at the same cost whatever the tenant's size: the
-// cost of a month per department, agent and cost center is a running sum.
+// cost of a month per department, agent and cost center is a running sum. The same sums
+// of a month and of a day, and the levels, are what [Live.Standing] gives to alerts.
 //
 // # Definitions
 //

@@ -20,7 +20,7 @@ type FoldLimits struct {
 	// LevelsPerTenantMax bounds the names of levels; the product has three.
 	LevelsPerTenantMax int
 	// NamesPerTenantMax is how many departments, agents and cost centers together,
-	// in the kept months, have a cost of their own to hold against a budget: 5,000
+	// in the kept windows, have a cost of their own to hold against a budget: 5,000
 	// is ten times the agents of the product's largest tenants, and 400 kB.
 	NamesPerTenantMax int
 }
@@ -95,8 +95,7 @@ type windowFold struct {
 	total     Totals
 	// cells has an entry per combo of the tenant, and may be shorter.
 	cells []Totals
-	// spent has the cost per place of the tenant's spentNames, in months alone, and
-	// may be shorter. namesBeyond: at least one name has no place.
+	// spent has the cost per place of the tenant's spentNames, and may be shorter. namesBeyond: at least one name has no place.
 	spent       []schemas.Money
 	namesBeyond bool
 }
@@ -184,7 +183,9 @@ func (f *Fold) applyRow(a *schemas.Accepted, position uint64) bool {
 		f.spent(tenant, w, slot, collapsed, &names, t.Cost)
 	}
 	if keepDay {
-		tenant.window(schemas.GrainDay, f.day.key).add(slot, collapsed, &t)
+		w := tenant.window(schemas.GrainDay, f.day.key)
+		w.add(slot, collapsed, &t)
+		f.spent(tenant, w, slot, collapsed, &names, t.Cost)
 	}
 	return true
 }
@@ -354,7 +355,5 @@ func (f *Fold) load(tenant string, names [dimensionCount]string, w schemas.Windo
 	slot, collapsed := f.slot(tf, names)
 	window := tf.window(w.Grain, windowKey(w.Grain, w.Start))
 	window.add(slot, collapsed, t)
-	if w.Grain == schemas.GrainMonth {
-		f.spent(tf, window, slot, collapsed, &names, t.Cost)
-	}
+	f.spent(tf, window, slot, collapsed, &names, t.Cost)
 }

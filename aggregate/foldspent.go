@@ -2,7 +2,7 @@ package aggregate
 
 import "github.com/agentik-os/panda/schemas"
 
-// What a month has cost per department, agent and cost center, kept as running
+// What a month and a day have cost per department, agent and cost center, kept as running
 // sums beside the combinations: a decision asks for one name before every call,
 // and a walk over 50,000 combinations would take longer than the call's own
 // preparation.
@@ -32,7 +32,7 @@ func budgetNames(names *[dimensionCount]string) [budgetKinds]string {
 	return [budgetKinds]string{OfDepartment: names[2], OfCostCenter: names[3], OfAgent: names[4]}
 }
 
-// spent adds a cost to the sums of an event's names in a month.
+// spent adds a cost to the sums of an event's names in a window.
 func (f *Fold) spent(t *tenantFold, w *windowFold, slot uint32, collapsed bool, names *[dimensionCount]string, cost schemas.Money) {
 	var places namePlaces
 	if collapsed {
@@ -86,12 +86,12 @@ func (f *Fold) placeOf(t *tenantFold, kind int, name string) int32 {
 	return place
 }
 
-// Spent returns what a month of a tenant has cost for one name of a kind, one of
-// OfDepartment, OfAgent and OfCostCenter. It reports false when that is not known,
+// Spent returns what a month or day of a tenant has cost for one name of a kind, one
+// of OfDepartment, OfAgent and OfCostCenter. It reports false when that is not known,
 // because the tenant had more names than the fold keeps apart. It costs the same
 // whatever the tenant's size.
-func (f *Fold) Spent(tenant string, month schemas.Window, kind int, name string) (schemas.Money, bool) {
-	t, w := f.find(tenant, month)
+func (f *Fold) Spent(tenant string, window schemas.Window, kind int, name string) (schemas.Money, bool) {
+	t, w := f.find(tenant, window)
 	if w == nil {
 		return schemas.Money{}, true
 	}
@@ -139,7 +139,7 @@ func (f *Fold) usage(tenant string, month schemas.Window, limits *Limits, ask *R
 	return known
 }
 
-// compactSpent gives places anew to the names that a kept month uses. It comes
+// compactSpent gives places anew to the names that a kept window uses. It comes
 // after compactTenant, with oldNames as there.
 func (f *Fold) compactSpent(t *tenantFold, oldNames []string) {
 	was := t.spentNames

@@ -15,8 +15,8 @@ import (
 // with limits so small that combinations share a slot, and with months that go.
 func TestSpentIsASum(t *testing.T) {
 	type key struct {
-		tenant, month, name string
-		kind                int
+		tenant, window, name string
+		kind                 int
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		now := time.Date(2026, 5, 15, 12, 0, 0, 0, time.UTC)
@@ -37,8 +37,10 @@ func TestSpentIsASum(t *testing.T) {
 				a.Event.Department, a.Event.Agent, a.Event.CostCenter = name.Draw(t, "department"), name.Draw(t, "agent"), name.Draw(t, "cost center")
 				rows = append(rows, a)
 				for kind, name := range [budgetKinds]string{OfDepartment: a.Event.Department, OfAgent: a.Event.Agent, OfCostCenter: a.Event.CostCenter} {
-					k := key{a.Tenant, a.Event.Timestamp().Format("2006-01"), name, kind}
-					want[k] = want[k].Add(a.Cost)
+					for _, form := range []string{"2006-01", time.DateOnly} {
+						k := key{a.Tenant, a.Event.Timestamp().Format(form), name, kind}
+						want[k] = want[k].Add(a.Cost)
+					}
 				}
 			}
 			fold.Apply(rows, position)
@@ -47,12 +49,20 @@ func TestSpentIsASum(t *testing.T) {
 			}
 		}
 		for k, sum := range want {
-			start, _ := time.Parse("2006-01", k.month)
-			w := schemas.Window{Grain: schemas.GrainMonth, Start: start}
+			w := schemas.Window{Grain: schemas.GrainMonth}
+			var err error
+			if w.Start, err = time.Parse("2006-01", k.window); err != nil {
+				w.Grain = schemas.GrainDay
+				w.Start, _ = time.Parse(time.DateOnly, k.window)
+			}
 			if k.name == "" || !fold.Keeps(w) {
 				continue
 			}
 			got, known := fold.Spent(k.tenant, w, k.kind, k.name)
+			account := Account{Window: w, Kind: k.kind, Name: k.name}
+			if s := fold.spending(k.tenant, &account); s.Known != known || s.Known && s.Cost != got {
+				t.Fatalf("%+v: its account says %+v, and the fold %s, %t", k, s, got, known)
+			}
 			if known && got != sum {
 				t.Fatalf("%+v: got %s, want %s", k, got, sum)
 			}
@@ -61,6 +71,32 @@ func TestSpentIsASum(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A fold that was rebuilt from sums has the cost per name of its months and days.
+func TestSpentAfterARebuild(t *testing.T) {
+	day := schemas.WindowOf(schemas.GrainDay, time.Date(2026, 5, 15, 12, 0, 0, 0, time.UTC))
+	month := schemas.WindowOf(schemas.GrainMonth, day.Start)
+	fold := NewFold(DefaultFoldLimits(), KeepAt(day.Start))
+	names := [dimensionCount]string{"p", "m", "Sales", "CC", "bot"}
+	fold.load("acme", names, month, &Totals{Calls: 1, Cost: schemas.Pico(7)})
+	fold.load("acme", names, month, &Totals{Calls: 1, Cost: schemas.Pico(3)})
+	fold.load("acme", names, day, &Totals{Calls: 1, Cost: schemas.Pico(3)})
+	for _, row := range []struct {
+		account Account
+		want    Spending
+	}{
+		{Account{month, OfDepartment, "Sales"}, Spending{Known: true, Cost: schemas.Pico(10)}},
+		{Account{day, OfDepartment, "Sales"}, Spending{Known: true, Cost: schemas.Pico(3)}},
+		{Account{day, OfAgent, "bot"}, Spending{Known: true, Cost: schemas.Pico(3)}},
+		{Account{day, OfCostCenter, "Sales"}, Spending{Known: true}},
+		{Account{day, OfTenant, ""}, Spending{Known: true, Cost: schemas.Pico(3)}},
+		{Account{schemas.WindowOf(schemas.GrainDay, day.Start.AddDate(0, 0, -2)), OfTenant, ""}, Spending{}},
+	} {
+		if got := fold.spending("acme", &row.account); got != row.want {
+			t.Errorf("%+v: %+v, want %+v", row.account, got, row.want)
+		}
+	}
 }
 
 // With more names than have a place, those that came first stay exact, and what
@@ -107,6 +143,9 @@ func TestLiveDecides(t *testing.T) {
 	if _, _, err := live.Decide("acme", month, &limits, 0, &ask); !errors.Is(err, schemas.ErrUnavailable) {
 		t.Errorf("before the first rebuild: %v", err)
 	}
+	if _, err := live.Standing("acme", nil); !errors.Is(err, schemas.ErrUnavailable) {
+		t.Errorf("standing before the first rebuild: %v", err)
+	}
 	live.ready.Store(true)
 	sample := func(seq uint64, agents int64) {
 		a := schemas.Accepted{Tenant: "acme", Seq: seq}
@@ -127,6 +166,10 @@ func TestLiveDecides(t *testing.T) {
 		if d, _, err := live.Decide("acme", month, &limits, 0, &Request{Action: action}); err != nil || d.Usage != want {
 			t.Errorf("%s: %+v, %v", action, d, err)
 		}
+	}
+	if s, err := live.Standing("acme", []Account{{Window: month, Kind: OfTenant}}); err != nil || s.Agents != 100 || s.Sessions != 7 || s.StorageBytes != 8 ||
+		s.AsOf.Seq != 2 || !s.Spent[0].Known {
+		t.Errorf("standing: %+v, %v", s, err)
 	}
 	if n := testing.AllocsPerRun(100, func() { _, _, _ = live.Decide("acme", month, &limits, 0, &ask) }); n != 0 {
 		t.Errorf("a decision allocates %v times", n)

@@ -93,8 +93,8 @@ type Identity struct {
 	// this name one after the other.
 	Rule     string `json:"rule"`
 	RuleHash string `json:"rule_hash,omitempty"`
-	// Limit is a limit's word, as in decisions: monthly_budget, department_budget,
-	// monthly_tokens, storage_gb, and so on. "" where a rule is about none.
+	// Limit is a limit's word, one of the Limit constants: monthly_budget,
+	// department_daily_budget, monthly_tokens, and so on. "" where a rule is about none.
 	Limit string `json:"limit,omitempty"`
 	// Name is the department, cost center or agent whose limit it is, or the group of
 	// a rule, "" for the tenant as a whole.
@@ -134,7 +134,8 @@ type Record struct {
 	Severity Severity `json:"severity"`
 	Cause    Cause    `json:"cause,omitempty"`
 	// At is when it was decided; AsOf is the position in the log that the numbers
-	// cover, and AckedAt when the newest event they count was acknowledged, if known.
+	// cover, and AckedAt when the oldest event was acknowledged that they are the first
+	// to count, if known.
 	At      time.Time `json:"at"`
 	AsOf    uint64    `json:"as_of"`
 	AckedAt time.Time `json:"acked_at,omitzero"`
@@ -160,7 +161,8 @@ type Facts struct {
 	// ExhaustedAt when it reaches Max; zero if it does not, or is not known.
 	Forecast    Amount    `json:"forecast,omitzero"`
 	ExhaustedAt time.Time `json:"exhausted_at,omitzero"`
-	// Models and Agents are the three that used most, with their share of the cost.
+	// Models and Agents are the three that used most, with their share of the cost, or
+	// of the tokens if the limit is one of tokens.
 	Models []Share `json:"models,omitempty"`
 	Agents []Share `json:"agents,omitempty"`
 	// Condition, Values and Actions are of a rule: the condition as written, the values
@@ -221,16 +223,25 @@ const (
 // A Limit is something that thresholds are shares of, with what is used of it as of one
 // commit.
 type Limit struct {
-	// Limit, Name, Period and Revision are as in Identity.
+	// Limit, Name, Period and Revision are as in Identity. A revision begins with the
+	// position on CONTROL of the change that made the limit what it is, and a dash, so
+	// that two of them can be put in order.
 	Limit, Name, Period, Revision string
-	Used, Max                     Amount
+	// Used is without a unit where it is not known. A negative Max is no limit.
+	Used, Max Amount
 }
 
-// A Reading is a tenant's limits, all as of one commit.
+// A Reading is a tenant's limits, all of them, as of one commit. It may hold a limit
+// twice, for the present period and for one that is over: events come late.
 type Reading struct {
 	Tenant string
 	Limits []Limit
 	AsOf   uint64
+	// Control is the position on CONTROL that the limits are as of.
+	Control uint64
 	// At is the moment that the periods are of.
 	At time.Time
+	// Quiet: the tenant is suspended or deleted. Nothing new fires; what fires goes on
+	// and ends as ever.
+	Quiet bool
 }

@@ -89,6 +89,9 @@ type Config struct {
 	// EngineMemory bounds the child process's memory, in bytes.
 	EngineMemory int64
 
+	// AlertThresholds are the percents of a budget or a quota at which an alert fires,
+	// with commas between.
+	AlertThresholds string
 	// EnvelopeKey signs what gateways put on the log. All processes of a
 	// deployment need the same; empty makes one and keeps it in Data.
 	EnvelopeKey string
@@ -145,6 +148,7 @@ func (c *Config) settings(fs *pflag.FlagSet) {
 	fs.StringVar(&c.EngineListen, "engine-listen", c.EngineListen, "open the ClickHouse engine for reading, such as 127.0.0.1:8123 (empty: no port)")
 	fs.StringVar(&c.EngineToken, "engine-token", c.EngineToken, "password of the engine's readers, at least 16 characters")
 	fs.Int64Var(&c.EngineMemory, "engine-memory", c.EngineMemory, "memory limit of the ClickHouse engine in bytes")
+	fs.StringVar(&c.AlertThresholds, "alert-thresholds", c.AlertThresholds, "percents of a budget or quota at which an alert fires, with commas between")
 	fs.StringVar(&c.EnvelopeKey, "envelope-key", c.EnvelopeKey, "secret that signs batches on the log; the same on every node")
 	fs.DurationVar(&c.CommitEvery, "commit-every", c.CommitEvery, "least time between two commits of the writer")
 	fs.DurationVar(&c.ClockBackMax, "clock-back-max", c.ClockBackMax, "how far the clock may be before the newest commit; beyond, counting halts")
@@ -160,20 +164,21 @@ var secretSettings = []string{"envelope-key", "engine-token", "clickhouse-url", 
 // defaultConfig returns the settings of a machine that nobody configured.
 func defaultConfig(getenv func(string) string) Config {
 	return Config{
-		Data:         dataDir(getenv),
-		Listen:       "127.0.0.1:8080",
-		Signup:       signupPlatform,
-		Isolation:    string(tenancy.SharedDatabase),
-		NATSReplicas: 3,
-		LogAge:       45 * 24 * time.Hour,
-		EngineMemory: 8 << 30,
-		CommitEvery:  100 * time.Millisecond,
-		ClockBackMax: time.Hour,
-		LagMax:       24 * time.Hour,
-		DiskFreeMin:  2 << 30,
-		LogLevel:     "info",
-		LogFormat:    "text",
-		getenv:       getenv,
+		Data:            dataDir(getenv),
+		Listen:          "127.0.0.1:8080",
+		Signup:          signupPlatform,
+		Isolation:       string(tenancy.SharedDatabase),
+		NATSReplicas:    3,
+		LogAge:          45 * 24 * time.Hour,
+		EngineMemory:    8 << 30,
+		AlertThresholds: "80,90,100",
+		CommitEvery:     100 * time.Millisecond,
+		ClockBackMax:    time.Hour,
+		LagMax:          24 * time.Hour,
+		DiskFreeMin:     2 << 30,
+		LogLevel:        "info",
+		LogFormat:       "text",
+		getenv:          getenv,
 	}
 }
 
@@ -272,6 +277,9 @@ func (c *Config) check() error {
 	}
 	if c.NATSURL != "" && c.EnvelopeKey == "" {
 		return schemas.Invalid("/envelope_key", schemas.CodeMissing, "with nats_url every node needs the same envelope_key; make one with: openssl rand -hex 32")
+	}
+	if _, err := parseThresholds(c.AlertThresholds); err != nil {
+		return err
 	}
 	if c.CommitEvery < time.Millisecond || c.CommitEvery > time.Minute {
 		return schemas.Invalid("/commit_every", schemas.CodeOutOfRange, "%s is outside 1ms to 1m", c.CommitEvery)

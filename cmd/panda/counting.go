@@ -284,6 +284,7 @@ func (p *pipeline) committed(rows []schemas.Accepted, to uint64) {
 	p.live.Apply(rows, to)
 	p.lag.committed(to)
 	p.worker.Nudge()
+	p.alerts.committed(rows, to)
 }
 
 // resumed brings the live totals to a position of the ledger that no commit here
@@ -296,6 +297,7 @@ func (p *pipeline) resumed(ctx context.Context, position uint64) error {
 	}
 	p.lag.committed(position)
 	p.worker.Nudge()
+	p.alerts.evaluator.Sweep()
 	return nil
 }
 

@@ -39,6 +39,7 @@ func (p *pipeline) follow(ctx context.Context) error {
 		if at.Seq > before {
 			p.lag.committed(at.Seq)
 			p.worker.Nudge()
+			p.alerts.evaluator.Sweep()
 		}
 	}
 }

@@ -25,7 +25,14 @@ func (p *pipeline) limitCalls(scope tenancy.Scope) ratelimit.State {
 	if scope.IsPlatform() {
 		return ratelimit.State{}
 	}
-	return p.limiter.Take(scope.TenantID(), p.callsPerMinute(scope.TenantID()))
+	return p.takeCall(scope.TenantID())
+}
+
+// takeCall counts a call of a tenant, and tells alerts when it is near its limit.
+func (p *pipeline) takeCall(tenant string) ratelimit.State {
+	state := p.limiter.Take(tenant, p.callsPerMinute(tenant))
+	p.alerts.source.peaks.note(tenant, &state, time.Now())
+	return state
 }
 
 func (p *pipeline) callsPerMinute(tenant string) int64 {
@@ -88,7 +95,7 @@ func (p *pipeline) admitDirect(tenant string) error {
 	if err := p.servedDirect(tenant); err != nil {
 		return err
 	}
-	if state := p.limiter.Take(tenant, p.callsPerMinute(tenant)); state.Refused {
+	if state := p.takeCall(tenant); state.Refused {
 		problem := httpapi.RateLimited(&state)
 		return &eventlog.Refusal{Code: problem.Status,
 			Description: fmt.Sprintf("%s Send again in %s.", problem.Detail, state.Next.Round(time.Millisecond))}

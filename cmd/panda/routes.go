@@ -45,6 +45,7 @@ func (p *pipeline) routes(running context.Context, usage usageLog) {
 			return seq, err
 		},
 		Calls:   p.calls,
+		Book:    p.alerts.book,
 		Still:   p.mayStore,
 		Cursors: cursors,
 	}).Register(p.server)

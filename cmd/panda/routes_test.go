@@ -19,7 +19,7 @@ import (
 func TestRoutesAreDescribed(t *testing.T) {
 	t.Parallel()
 	p := &pipeline{
-		signing: []byte("a signing key for tests, 32 bytes"), registry: tenancy.New(tenancy.Config{}, nil),
+		signing: []byte("a signing key for tests, 32 bytes"), alerts: &alerts{}, registry: tenancy.New(tenancy.Config{}, nil),
 		server: httpapi.New(httpapi.Config{Addr: "127.0.0.1:0", Metrics: prometheus.NewRegistry(), Logger: zerolog.Nop(),
 			Authenticate: func(*http.Request) (tenancy.Scope, error) { return tenancy.Scope{}, tenancy.ErrNotFound }}),
 	}

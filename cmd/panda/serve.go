@@ -68,6 +68,7 @@ type pipeline struct {
 	signIns  *oidc.Verifier // nil where people do not sign in
 	adminKey auth.Secret
 	lag      *lagMonitor
+	alerts   *alerts
 	limiter  *ratelimit.Limiter
 	direct   directKeys
 
@@ -209,6 +210,9 @@ func (p *pipeline) openLog(ctx context.Context) (err error) {
 		authentication.Tokens = p.signIns
 	}
 	p.keys = auth.New(authentication)
+	if p.alerts, err = p.newAlerts(); err != nil {
+		return err
+	}
 	keys.Store(p.keys)
 	p.prices = pricelist.New(p.log, []uint32{shard})
 	return nil
@@ -250,7 +254,7 @@ func (p *pipeline) openDoors(ctx, running context.Context) (err error) {
 		return err
 	}
 	p.attempts = tenancy.NewAttempts(p.log, p.logger.With().Str("part", "audit").Logger())
-	usage := usageLog{log: p.log, appended: p.lag.appended}
+	usage := usageLog{log: p.log, appended: p.appended}
 	p.gateway = ingest.NewGateway(p.gatewayConfig(), usage)
 	p.server = httpapi.New(httpapi.Config{
 		Addr: p.cfg.Listen, Authenticate: p.keys.Authenticate, Limit: p.limitCalls, Metrics: p.metrics, Refused: p.attempts.Note,
@@ -268,6 +272,7 @@ func (p *pipeline) openDoors(ctx, running context.Context) (err error) {
 	p.group.Go(func() error { return p.lag.run(running, p.log) })
 	p.group.Go(func() error { return p.attempts.Run(running) })
 	p.group.Go(func() error { return p.watchDirect(running) })
+	p.group.Go(func() error { return p.alerts.run(running) })
 	if p.signIns != nil {
 		p.group.Go(func() error { return p.signIns.Run(running) })
 	}
@@ -324,7 +329,7 @@ func (p *pipeline) AdminKey() string { return p.adminKey.Reveal() }
 
 // Publish sends a message to the log as a runtime with NATS credentials would.
 func (p *pipeline) Publish(ctx context.Context, subject string, data []byte) error {
-	_, _, err := usageLog{log: p.log, appended: p.lag.appended}.Append(ctx, subject, "", data)
+	_, _, err := usageLog{log: p.log, appended: p.appended}.Append(ctx, subject, "", data)
 	return err
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,6 +25,7 @@ type tenantView struct {
 	BillingEmail     string                 `json:"billing_email"`
 	StripeCustomerID string                 `json:"stripe_customer_id"`
 	MonthlyBudget    *schemas.Money         `json:"monthly_budget"`
+	DailyBudget      *schemas.Money         `json:"daily_budget"`
 	Budgets          []tenancy.Budget       `json:"budgets"`
 	Quotas           tenancy.Quotas         `json:"quotas"`
 	QuotaOverrides   tenancy.QuotaOverrides `json:"quota_overrides"`
@@ -66,7 +68,7 @@ func headOf(t *tenantView) [][2]string {
 func (a *app) drawTenant(t *tenantView) {
 	a.fields(append(headOf(t), [][2]string{
 		{"Suspended because", t.SuspendedReason}, {"Can be restored until", stampUTC(t.EraseAt)}, {"Erased", stampUTC(t.ErasedAt)},
-		{"Plan", t.Plan}, {"Isolation", t.Isolation}, {"Monthly budget", budgetCell(t)}, {"Billing e-mail", t.BillingEmail},
+		{"Plan", t.Plan}, {"Isolation", t.Isolation}, {"Monthly budget", budgetCell(t.MonthlyBudget)}, {"Daily budget", budgetCell(t.DailyBudget)}, {"Billing e-mail", t.BillingEmail},
 		{"Stripe customer", t.StripeCustomerID}, {"Organisation", t.OrgID}, {"Created", stampUTC(t.CreatedAt)},
 		{"Changed", stampUTC(t.UpdatedAt)}, {"Revision", strconv.FormatUint(t.Revision, 10)},
 	}...))
@@ -109,8 +111,24 @@ func limitText(l tenancy.Limit) string {
 
 func budgetGrid(budgets []tenancy.Budget) grid {
 	g := grid{columns: []column{textColumn("budget of"), textColumn("name"), numberColumn("per month")}}
-	for _, b := range budgets {
-		g.rows = append(g.rows, []string{strings.ReplaceAll(string(b.Kind), "_", " "), b.Name, b.MonthlyBudget.Display()})
+	daily := slices.ContainsFunc(budgets, func(b tenancy.Budget) bool { return b.HasDaily })
+	if daily {
+		g.columns = append(g.columns, numberColumn("per day"))
+	}
+	for i := range budgets {
+		b := &budgets[i]
+		month, day := "", ""
+		if !b.DailyOnly {
+			month = b.MonthlyBudget.Display()
+		}
+		if b.HasDaily {
+			day = b.DailyBudget.Display()
+		}
+		row := []string{strings.ReplaceAll(string(b.Kind), "_", " "), b.Name, month}
+		if daily {
+			row = append(row, day)
+		}
+		g.rows = append(g.rows, row)
 	}
 	return g
 }
@@ -141,11 +159,11 @@ func tenantStatus(t *tenantView, now time.Time) string {
 	return "Active (Trial - " + plural(max(days, 0), "day", "days") + " remaining)"
 }
 
-func budgetCell(t *tenantView) string {
-	if t.MonthlyBudget == nil {
+func budgetCell(amount *schemas.Money) string {
+	if amount == nil {
 		return ""
 	}
-	return t.MonthlyBudget.Display()
+	return amount.Display()
 }
 
 // stampUTC is a time in a sentence.
@@ -162,7 +180,7 @@ func tenantGrid(tenants []tenantView) grid {
 		numberColumn("budget"), textColumn("id"), textColumn("created")}}
 	for i := range tenants {
 		t := &tenants[i]
-		g.rows = append(g.rows, []string{t.Slug, t.Name, t.Plan, t.Status, budgetCell(t), t.ID, stamp(t.CreatedAt)})
+		g.rows = append(g.rows, []string{t.Slug, t.Name, t.Plan, t.Status, budgetCell(t.MonthlyBudget), t.ID, stamp(t.CreatedAt)})
 	}
 	return g
 }
@@ -171,7 +189,7 @@ func tenantGrid(tenants []tenantView) grid {
 // limits as the API has them.
 func tenantCSV(tenants []tenantView) grid {
 	g := grid{columns: []column{textColumn("id"), textColumn("slug"), textColumn("name"), textColumn("plan"), textColumn("status"),
-		textColumn("billing_email"), textColumn("stripe_customer_id"), textColumn("org_id"), numberColumn("monthly_budget")}}
+		textColumn("billing_email"), textColumn("stripe_customer_id"), textColumn("org_id"), numberColumn("monthly_budget"), numberColumn("daily_budget")}}
 	for _, name := range tenancy.QuotaNames() {
 		g.columns = append(g.columns, numberColumn(string(name)))
 	}
@@ -180,11 +198,14 @@ func tenantCSV(tenants []tenantView) grid {
 	}
 	for i := range tenants {
 		t := &tenants[i]
-		budget := ""
+		month, day := "", ""
 		if t.MonthlyBudget != nil {
-			budget = t.MonthlyBudget.String()
+			month = t.MonthlyBudget.String()
 		}
-		row := []string{t.ID, t.Slug, t.Name, t.Plan, t.Status, t.BillingEmail, t.StripeCustomerID, t.OrgID, budget}
+		if t.DailyBudget != nil {
+			day = t.DailyBudget.String()
+		}
+		row := []string{t.ID, t.Slug, t.Name, t.Plan, t.Status, t.BillingEmail, t.StripeCustomerID, t.OrgID, month, day}
 		for _, name := range tenancy.QuotaNames() {
 			row = append(row, t.Quotas.Of(name).String())
 		}

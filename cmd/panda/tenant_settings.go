@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -19,9 +18,10 @@ import (
 
 // tenantFlags are the settings of a tenant, as create and update take them.
 type tenantFlags struct {
-	name, plan, orgID, billingEmail, stripe, budget string
-	quotas                                          map[tenancy.QuotaName]*string
-	budgets                                         []string
+	name, plan, orgID, billingEmail, stripe string
+	budget, daily                           string // of the tenant as a whole
+	quotas                                  map[tenancy.QuotaName]*string
+	budgets                                 []string
 }
 
 // The words that take a setting away: what it was without.
@@ -43,7 +43,8 @@ func (f *tenantFlags) add(a *app, cmd *cobra.Command, word string) {
 		}[name]+": a whole number, \"unlimited\" or \"default\" (the plan's)")
 	}
 	fs.StringVar(&f.budget, "monthly-budget", "", "budget of a UTC month in USD, such as 1000 or 99.50"+word)
-	fs.StringArrayVar(&f.budgets, "budget", nil, "budget of a part, such as department:Support=500; also agent:… and cost_center:…"+word+"; repeatable")
+	fs.StringVar(&f.daily, "daily-budget", "", "budget of a UTC day in USD, which alerts and does not throttle"+word)
+	fs.StringArrayVar(&f.budgets, "budget", nil, "budget of a part, such as department:Support=500 (a month) or =500/month,20/day; also agent:… and cost_center:…"+word+"; repeatable")
 	fs.StringVar(&f.billingEmail, "billing-email", "", "where invoices go"+word)
 	fs.StringVar(&f.stripe, "stripe-customer", "", "customer at Stripe, such as cus_123"+word)
 	fs.StringVar(&f.orgID, "org-id", "", "the organisation's id at the identity provider"+word)
@@ -79,16 +80,20 @@ func (f *tenantFlags) body(given *pflag.FlagSet) (map[string]any, error) {
 	if len(quotas) > 0 {
 		body["quotas"] = quotas
 	}
-	switch {
-	case !given.Changed("monthly-budget"):
-	case isNone(f.budget):
-		body["monthly_budget"] = nil
-	default:
-		amount, err := budgetAmount(f.budget)
-		if err != nil {
-			return nil, usagef("--monthly-budget: %v", err)
+	for flag, field := range map[string]struct{ name, text string }{
+		"monthly-budget": {"monthly_budget", f.budget}, "daily-budget": {"daily_budget", f.daily},
+	} {
+		switch {
+		case !given.Changed(flag):
+		case isNone(field.text):
+			body[field.name] = nil
+		default:
+			amount, err := budgetAmount(field.text)
+			if err != nil {
+				return nil, usagef("--%s: %v", flag, err)
+			}
+			body[field.name] = amount
 		}
-		body["monthly_budget"] = amount
 	}
 	return body, nil
 }
@@ -111,59 +116,6 @@ func budgetAmount(text string) (schemas.Money, error) {
 		err = errors.New("a budget is not negative")
 	}
 	return amount, err
-}
-
-// A budgetChange is what one --budget says.
-type budgetChange struct {
-	tenancy.Budget
-	remove bool
-}
-
-// budgetChanges reads --budget kind:name=amount. A name may hold colons and equal signs.
-func (f *tenantFlags) budgetChanges() ([]budgetChange, error) {
-	var changes []budgetChange
-	for _, text := range f.budgets {
-		kind, rest, named := strings.Cut(text, ":")
-		at := strings.LastIndexByte(rest, '=')
-		if !named || at < 1 {
-			return nil, usagef("--budget %q: write kind:name=amount, such as department:Support=500", text)
-		}
-		b := budgetChange{Budget: tenancy.Budget{Kind: tenancy.BudgetKind(strings.ReplaceAll(kind, "-", "_")), Name: rest[:at]}}
-		switch b.Kind {
-		case tenancy.BudgetDepartment, tenancy.BudgetAgent, tenancy.BudgetCostCenter:
-		default:
-			return nil, usagef("--budget %q: a budget is of a department, an agent or a cost_center, not of a %q", text, kind)
-		}
-		if b.remove = isNone(rest[at+1:]); !b.remove {
-			amount, err := budgetAmount(rest[at+1:])
-			if err != nil {
-				return nil, usagef("--budget %q: %v", text, err)
-			}
-			b.MonthlyBudget = amount
-		}
-		if slices.ContainsFunc(changes, func(c budgetChange) bool { return c.Kind == b.Kind && c.Name == b.Name }) {
-			return nil, usagef("--budget %q: this %s is there twice", text, kind)
-		}
-		changes = append(changes, b)
-	}
-	return changes, nil
-}
-
-// withBudgets returns budgets with the changes made.
-func withBudgets(budgets []tenancy.Budget, changes []budgetChange) []tenancy.Budget {
-	next := append([]tenancy.Budget{}, budgets...)
-	for _, c := range changes {
-		at := slices.IndexFunc(next, func(b tenancy.Budget) bool { return b.Kind == c.Kind && b.Name == c.Name })
-		switch {
-		case at < 0 && !c.remove:
-			next = append(next, c.Budget)
-		case at >= 0 && c.remove:
-			next = slices.Delete(next, at, at+1)
-		case at >= 0:
-			next[at] = c.Budget
-		}
-	}
-	return next
 }
 
 func newTenantCreate(a *app) *cobra.Command {
@@ -220,7 +172,8 @@ func newTenantCreate(a *app) *cobra.Command {
 
 const updateLong = `Changes what is given and leaves the rest. A limit is a whole number, "unlimited", or "default" to go
 back to the plan's own; "none" takes a budget or an address away. --budget changes or adds the budgets
-it names and leaves the others.
+it names and leaves the others: department:Support=500 is for the month, =20/day for the day, =500/month,20/day for both,
+=none/day takes the day's away and =none both. A budget of a day alerts and does not throttle.
 
 With --plan the tenant moves to that plan first, and its limits to the plan's own, unless they are given
 here too. With --if-revision nothing is changed if somebody else has changed the tenant since

@@ -54,6 +54,8 @@ type API struct {
 	// Still says whether who asked about a tenant may still have the answer. It is
 	// asked after a request has waited. Nil: they may.
 	Still func(scope tenancy.Scope, tenant string) error
+	// Book knows the alerts; nil where there are none.
+	Book Alerts
 	// Cursors makes and reads page cursors.
 	Cursors httpapi.Cursors
 	// Now is the clock that decides what "this month" is; time.Now.
@@ -77,6 +79,7 @@ func (a *API) Register(s *httpapi.Server) {
 	s.Handle("POST /v1/events/lookup", read, a.lookup, httpapi.Unkeyed) // changes nothing
 	s.Handle("GET /v1/conflicts", read, a.conflicts)
 	s.Handle("GET /v1/quarantine", read, a.quarantine)
+	s.Handle("GET /v1/alerts", read, a.alerts)
 	s.Handle("POST /v1/quarantine/{id}/replay", admin, a.replay)
 	s.Handle("GET /v1/prices", read, a.prices)
 	s.Handle("GET /v1/prices/{provider}/{model...}", read, a.priceOfModel)

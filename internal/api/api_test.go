@@ -22,6 +22,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/agentik-os/panda/aggregate"
+	"github.com/agentik-os/panda/alerting"
 	"github.com/agentik-os/panda/ingest"
 	"github.com/agentik-os/panda/internal/apidoc"
 	"github.com/agentik-os/panda/internal/apidoc/apidoctest"
@@ -157,6 +158,7 @@ type stack struct {
 	db       *warehouse.DB
 	runs     *warehouse.Runs
 	live     *aggregate.Live
+	book     *alerting.Book
 	worker   *rollup.Worker
 	jobs     *rollup.Jobs
 	routes   []httpapi.Route
@@ -268,7 +270,10 @@ func (s *stack) serve(stages *Stages, clock func() time.Time) {
 	invitations := auth.Invitations{Key: bytes.Repeat([]byte{8}, 32)}
 	(&httpapi.Tenants{Registry: s.registry, Cursors: cursors, Authenticate: authenticate,
 		NewToken: invitations.NewToken, ReadToken: invitations.ReadToken}).Register(server)
+	s.book = alerting.NewBook(alerting.BookConfig{}, s.log)
+	s.run("book", s.book.Run)
 	(&API{
+		Book: s.book,
 		Stages: func() (*Stages, error) {
 			if f := s.onStages.Load(); f != nil {
 				(*f)()

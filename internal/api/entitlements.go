@@ -214,7 +214,7 @@ func limitsOf(t *tenancy.Tenant, q tenancy.Quotas, ask *aggregate.Request) aggre
 	}
 	for i := range t.Budgets {
 		b := &t.Budgets[i]
-		set := aggregate.Budget{Max: b.MonthlyBudget, Set: true}
+		set := aggregate.Budget{Max: b.MonthlyBudget, Set: !b.DailyOnly} // a daily one alerts and stops nothing
 		switch {
 		case b.Kind == tenancy.BudgetDepartment && b.Name == ask.Department:
 			limits.Budgets[aggregate.OfDepartment] = set

@@ -140,6 +140,7 @@ func TestEntitlementsFollowLevelsAndBudgets(t *testing.T) {
 		{Kind: tenancy.BudgetCostCenter, Name: "CC-1001", MonthlyBudget: usd(4)},
 		{Kind: tenancy.BudgetAgent, Name: "Closer", MonthlyBudget: usd(3)},
 		{Kind: tenancy.BudgetAgent, Name: "Idle", MonthlyBudget: usd(0)},
+		{Kind: tenancy.BudgetAgent, Name: "Daily", DailyOnly: true, DailyBudget: usd(0), HasDaily: true},
 	}})
 	sample := `{"specversion":"1.0","id":"s","source":"/r","type":"resource.sample","time":"` + s.now.Format("2006-01-02T15:04:05Z") +
 		`","data":{"levels":{"agents":100,"concurrent_sessions":85,"storage_gb":"99.5"}}}`
@@ -168,6 +169,8 @@ func TestEntitlementsFollowLevelsAndBudgets(t *testing.T) {
 		{`{"agent":"Idle"}`, "agent=Idle", gotEntitlement{"throttle", "call",
 			"Monthly budget of agent Idle exceeded. Current: $0.00, Max: $0.00. Only free models may be called. Raise the budget.",
 			&entitlementLimit{"agent_budget", "0.000000", "0.000000", 100, 100}}},
+		// A budget of a day alerts and stops nothing.
+		{`{"agent":"Daily"}`, "agent=Daily", gotEntitlement{"allow", "call", "", &entitlementLimit{"monthly_tokens", "50000000", "2500000", 5, 0}}},
 		{`{"agent":"Unnamed","cost_center":"CC-1001"}`, "agent=Unnamed&cost_center=CC-1001", gotEntitlement{"allow", "call", "",
 			&entitlementLimit{"cost_center_budget", "4.000000", "2.500000", 62, 0}}},
 		{`{}`, "", gotEntitlement{"allow", "call", "", &entitlementLimit{"monthly_tokens", "50000000", "2500000", 5, 0}}},

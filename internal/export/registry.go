@@ -33,6 +33,7 @@ type configurationRecord struct {
 	Quotas         tenancy.Quotas         `json:"quotas"`
 	QuotaOverrides tenancy.QuotaOverrides `json:"quota_overrides,omitempty"`
 	MonthlyBudget  *schemas.Money         `json:"monthly_budget,omitempty"`
+	DailyBudget    *schemas.Money         `json:"daily_budget,omitempty"`
 	Budgets        []tenancy.Budget       `json:"budgets,omitempty"`
 	Isolation      tenancy.Isolation      `json:"isolation,omitempty"`
 	Database       string                 `json:"database,omitempty"`
@@ -67,6 +68,9 @@ func (x *Exporter) writeRegistry(ctx context.Context, scope tenancy.Scope, t *te
 		Budgets: t.Budgets, Isolation: t.Isolation, Database: t.Database}
 	if t.HasBudget {
 		configuration.MonthlyBudget = &t.MonthlyBudget
+	}
+	if t.HasDailyBudget {
+		configuration.DailyBudget = &t.DailyBudget
 	}
 	if err := d.record(configuration); err != nil {
 		return err

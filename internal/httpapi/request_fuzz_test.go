@@ -50,7 +50,7 @@ func FuzzPeople(f *testing.F) {
 // FuzzMergePatch: a merge patch is read or refused with a field, and what it does not
 // name stays as it is.
 func FuzzMergePatch(f *testing.F) {
-	for _, body := range []string{`{}`, `{"name":"A"}`, `{"name":null}`, `{"monthly_budget":"12.50"}`, `{"monthly_budget":null}`, `{"quotas":{"max_agents":"unlimited"}}`,
+	for _, body := range []string{`{}`, `{"name":"A"}`, `{"name":null}`, `{"monthly_budget":"12.50"}`, `{"monthly_budget":null}`, `{"daily_budget":"3"}`, `{"quotas":{"max_agents":"unlimited"}}`,
 		`{"quotas":{"max_agents":null,"max_storage_gb":7}}`, `{"budgets":[{"kind":"agent","name":"x","monthly_budget":"1"}]}`, `{"budgets":null}`, `{"status":"active"}`,
 		`{"name":"a","name":"b"}`, `{"name":1}`, `[]`, `null`, `{"name":"\ud800"}`, `{"monthly_budget":1e400}`, `{"quotas":{"max_agents":-1}}`} {
 		f.Add(body)
@@ -68,7 +68,8 @@ func FuzzMergePatch(f *testing.F) {
 			t.Fatalf("%q is taken and is no object: %v", body, err)
 		}
 		for name, set := range map[string]bool{"name": p.Name.set, "org_id": p.OrgID.set, "billing_email": p.BillingEmail.set,
-			"stripe_customer_id": p.StripeCustomerID.set, "monthly_budget": p.MonthlyBudget.set, "budgets": p.Budgets.set} {
+			"stripe_customer_id": p.StripeCustomerID.set, "monthly_budget": p.MonthlyBudget.set,
+			"daily_budget": p.DailyBudget.set, "budgets": p.Budgets.set} {
 			if _, there := named[name]; there != set {
 				t.Fatalf("%q: %s is there: %v, and read: %v", body, name, there, set)
 			}

@@ -104,7 +104,7 @@ func (s *Server) rateLimited(w http.ResponseWriter, r *http.Request, scope tenan
 	state := s.cfg.Limit(scope)
 	if state.Refused {
 		held := s.refusals.hold(r.Context(), s.draining, scope.TenantID())
-		state.Next = max(state.Next-held, 0)
+		state.Next = max(state.Next-held, time.Millisecond) // a refusal always says when to come again
 	}
 	state.Header(w.Header())
 	if !state.Refused {

@@ -104,6 +104,7 @@ type tenantRequest struct {
 	BillingEmail     string           `json:"billing_email"`
 	StripeCustomerID string           `json:"stripe_customer_id"`
 	MonthlyBudget    *schemas.Money   `json:"monthly_budget"`
+	DailyBudget      *schemas.Money   `json:"daily_budget"`
 	Budgets          []tenancy.Budget `json:"budgets"`
 	Quotas           quotasPatch      `json:"quotas"`
 }
@@ -157,6 +158,7 @@ type tenantView struct {
 	BillingEmail     string                 `json:"billing_email,omitempty"`
 	StripeCustomerID string                 `json:"stripe_customer_id,omitempty"`
 	MonthlyBudget    *schemas.Money         `json:"monthly_budget"`
+	DailyBudget      *schemas.Money         `json:"daily_budget"`
 	Budgets          []tenancy.Budget       `json:"budgets"`
 	Quotas           tenancy.Quotas         `json:"quotas"`
 	QuotaOverrides   tenancy.QuotaOverrides `json:"quota_overrides"`
@@ -187,6 +189,9 @@ func (t *Tenants) viewOf(of *tenancy.Tenant) tenantView {
 	if of.HasBudget {
 		v.MonthlyBudget = &of.MonthlyBudget
 	}
+	if of.HasDailyBudget {
+		v.DailyBudget = &of.DailyBudget
+	}
 	if v.Budgets == nil {
 		v.Budgets = []tenancy.Budget{}
 	}
@@ -215,6 +220,9 @@ func (t *Tenants) create(w http.ResponseWriter, r *http.Request, scope tenancy.S
 		RequestKey: r.Header.Get("Idempotency-Key")}
 	if body.MonthlyBudget != nil {
 		n.MonthlyBudget, n.HasBudget = *body.MonthlyBudget, true
+	}
+	if body.DailyBudget != nil {
+		n.DailyBudget, n.HasDailyBudget = *body.DailyBudget, true
 	}
 	made, replayed, err := t.Registry.CreateTenant(r.Context(), actorOf(scope, r), n)
 	if err != nil {
@@ -294,6 +302,7 @@ type tenantPatch struct {
 	BillingEmail     patch[string]           `json:"billing_email"`
 	StripeCustomerID patch[string]           `json:"stripe_customer_id"`
 	MonthlyBudget    patch[schemas.Money]    `json:"monthly_budget"`
+	DailyBudget      patch[schemas.Money]    `json:"daily_budget"`
 	Budgets          patch[[]tenancy.Budget] `json:"budgets"`
 	Quotas           quotasPatch             `json:"quotas"`
 }
@@ -317,6 +326,9 @@ func (t *Tenants) patch(w http.ResponseWriter, r *http.Request, scope tenancy.Sc
 			body.StripeCustomerID.to(&of.StripeCustomerID)
 			if p := body.MonthlyBudget; p.set {
 				of.MonthlyBudget, of.HasBudget = p.value, !p.null
+			}
+			if p := body.DailyBudget; p.set {
+				of.DailyBudget, of.HasDailyBudget = p.value, !p.null
 			}
 			body.Budgets.to(&of.Budgets)
 			of.QuotaOverrides = body.Quotas.on(of.QuotaOverrides)

@@ -111,10 +111,10 @@ func (a *api) key(tenant, scopes string) (secret, id string) {
 func TestTenantLifecycle(t *testing.T) {
 	a := newAPI(t)
 	const body = `{"name":"Acme Corporation","slug":"acme-corp","plan":"pro","billing_email":"billing@acme.com",` +
-		`"monthly_budget":"1000","quotas":{"max_monthly_tokens":60000000}}`
+		`"monthly_budget":"1000","daily_budget":"50","quotas":{"max_monthly_tokens":60000000}}`
 	w := a.call(a.platform, "POST", "/v1/tenants", body)
 	v := a.made(w, 201)
-	if v["status"] != "trial" || v["plan"] != "pro" || v["monthly_budget"] != "1000.000000" || v["quotas"].(map[string]any)["max_monthly_tokens"] != 6e7 ||
+	if v["status"] != "trial" || v["plan"] != "pro" || v["monthly_budget"] != "1000.000000" || v["daily_budget"] != "50.000000" || v["quotas"].(map[string]any)["max_monthly_tokens"] != 6e7 ||
 		v["quotas"].(map[string]any)["max_agents"] != 100.0 ||
 		w.Header().Get("Location") != "/v1/tenants/"+v["id"].(string) {
 		t.Errorf("%s", w.Body)

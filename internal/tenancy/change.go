@@ -34,8 +34,12 @@ type NewTenant struct {
 	StripeCustomerID string
 	MonthlyBudget    schemas.Money
 	HasBudget        bool
-	Budgets          []Budget
-	QuotaOverrides   QuotaOverrides
+	// These came later: left out where there is none, so that the hash of a request is
+	// what it was.
+	DailyBudget    schemas.Money `json:",omitzero"`
+	HasDailyBudget bool          `json:",omitempty"`
+	Budgets        []Budget
+	QuotaOverrides QuotaOverrides
 	// RequestKey is the caller's idempotency key, "" for none.
 	RequestKey string
 }
@@ -66,7 +70,7 @@ func (r *Registry) CreateTenant(ctx context.Context, by Actor, n NewTenant) (t T
 	now := clockOf(r.cfg.Now())
 	t = Tenant{ID: tenantIDPrefix + NewID(tenantIDChars), Name: n.Name, Slug: n.Slug, OrgID: n.OrgID, Plan: n.Plan, Status: StatusTrial,
 		BillingEmail: n.BillingEmail, StripeCustomerID: n.StripeCustomerID, MonthlyBudget: n.MonthlyBudget, HasBudget: n.HasBudget,
-		Budgets: n.Budgets, QuotaOverrides: n.QuotaOverrides, Isolation: SharedDatabase,
+		DailyBudget: n.DailyBudget, HasDailyBudget: n.HasDailyBudget, Budgets: n.Budgets, QuotaOverrides: n.QuotaOverrides, Isolation: SharedDatabase,
 		CreatedAt: now, TrialEndsAt: now.AddDate(0, 0, TrialDays)}
 	if len(n.RequestKey) > requestKeyMax || !printable(n.RequestKey) {
 		return Tenant{}, false, schemas.Invalid("", schemas.CodeTooLong,

@@ -79,6 +79,7 @@ type tenantBody struct {
 	BillingEmail     string         `json:"billing_email,omitempty"`
 	StripeCustomerID string         `json:"stripe_customer_id,omitempty"`
 	MonthlyBudget    *schemas.Money `json:"monthly_budget,omitempty"`
+	DailyBudget      *schemas.Money `json:"daily_budget,omitempty"`
 	Budgets          []Budget       `json:"budgets,omitempty"`
 	Quotas           QuotaOverrides `json:"quotas,omitempty"`
 	// MaxMonthlyTokens was written before there were other quotas.
@@ -102,6 +103,9 @@ func bodyOfTenant(t *Tenant) *tenantBody {
 	if t.HasBudget {
 		b.MonthlyBudget = &t.MonthlyBudget
 	}
+	if t.HasDailyBudget {
+		b.DailyBudget = &t.DailyBudget
+	}
 	return b
 }
 
@@ -113,6 +117,9 @@ func (b *tenantBody) tenant(updated time.Time, revision uint64) Tenant {
 		Revision: revision}
 	if b.MonthlyBudget != nil {
 		t.MonthlyBudget, t.HasBudget = *b.MonthlyBudget, true
+	}
+	if b.DailyBudget != nil {
+		t.DailyBudget, t.HasDailyBudget = *b.DailyBudget, true
 	}
 	if b.MaxMonthlyTokens != 0 && t.QuotaOverrides == nil {
 		t.QuotaOverrides = QuotaOverrides{MaxMonthlyTokens: Limit(b.MaxMonthlyTokens)}
@@ -141,8 +148,17 @@ func (b *tenantBody) fields(plans *Catalog) map[string]any {
 	if b.MonthlyBudget != nil {
 		f["monthly_budget"] = b.MonthlyBudget.String()
 	}
+	if b.DailyBudget != nil {
+		f["daily_budget"] = b.DailyBudget.String()
+	}
 	for _, budget := range b.Budgets {
-		f["budget:"+string(budget.Kind)+":"+budget.Name] = budget.MonthlyBudget.String()
+		of := string(budget.Kind) + ":" + budget.Name
+		if !budget.DailyOnly {
+			f["budget:"+of] = budget.MonthlyBudget.String()
+		}
+		if budget.HasDaily {
+			f["daily_budget:"+of] = budget.DailyBudget.String()
+		}
 	}
 	terms, _ := plans.Find(b.Plan)
 	quotas := b.Quotas.on(terms.Quotas)
@@ -204,6 +220,10 @@ func actionOf(changes map[string]change) string {
 		}
 		return true
 	}
+	isBudget := func(name string) bool {
+		return name == "monthly_budget" || name == "daily_budget" ||
+			strings.HasPrefix(name, "budget:") || strings.HasPrefix(name, "daily_budget:")
+	}
 	isQuota := func(name string) bool { return new(Quotas).field(QuotaName(name)) != nil }
 	switch _, plan := changes["plan"]; {
 	case plan:
@@ -212,7 +232,7 @@ func actionOf(changes map[string]change) string {
 		return "tenant.migrated"
 	case only(isQuota):
 		return "quota.updated"
-	case only(func(name string) bool { return name == "monthly_budget" || strings.HasPrefix(name, "budget:") }):
+	case only(isBudget):
 		return "budget.updated"
 	}
 	return typeTenantUpdated

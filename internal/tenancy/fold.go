@@ -12,6 +12,7 @@ import (
 // come to the same result on every node, so it depends on nothing but the records
 // and their order.
 type fold struct {
+	plans   *Catalog          // what a quota is without an override
 	tenants map[string]*entry // by tenant id
 	slugs   map[string]string // slug -> tenant id
 	order   []string          // slugs, sorted
@@ -35,6 +36,8 @@ type entry struct {
 	Tenant
 	// updateSeq is the newest position on the tenant's own subject.
 	updateSeq uint64
+	// limits say since when each limit is what it is.
+	limits limitAges
 }
 
 type keyEntry struct {
@@ -50,8 +53,9 @@ type membership struct{ tenantID, memberID string }
 
 type made struct{ hash, tenantID string }
 
-func newFold() *fold {
+func newFold(plans *Catalog) *fold {
 	return &fold{
+		plans:   plans,
 		tenants: map[string]*entry{}, slugs: map[string]string{}, keys: map[string]*keyEntry{},
 		people: map[string]*people{}, signIns: map[signIn][]membership{}, orgs: map[string]string{},
 		keysOf: map[string][]string{}, made: map[string]made{}, slugSeq: map[string]uint64{},
@@ -120,6 +124,7 @@ func (f *fold) tenantCreated(subject string, seq uint64, e *event) error {
 		f.orgs[t.OrgID] = t.ID
 	}
 	f.tenants[t.ID] = &entry{Tenant: t}
+	f.tenants[t.ID].limits.follow(f.plans, nil, &t, e.At)
 	f.place(t.ID, t.Database)
 	f.slugs[t.Slug] = t.ID
 	f.made[e.Request.Key] = made{hash: e.Request.Hash, tenantID: t.ID}
@@ -153,6 +158,7 @@ func (f *fold) tenantUpdated(subject string, seq uint64, e *event) error {
 			f.orgs[t.OrgID] = t.ID
 		}
 	}
+	was.limits.follow(f.plans, &was.Tenant, &t, e.At)
 	was.Tenant = t
 	f.place(t.ID, t.Database)
 	return nil

@@ -31,7 +31,11 @@ func TestFoldVerdicts(t *testing.T) {
 		return &event{Version: 1, Type: typeTenantUpdated, At: day.Add(time.Hour), TenantID: id,
 			Tenant: &tenantBody{ID: id, Name: "New", Slug: slug, Plan: PlanPro, Status: StatusSuspended, CreatedAt: created}}
 	}
-	f := newFold()
+	plans, err := DefaultCatalog()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newFold(plans)
 	for i, row := range []struct {
 		name, subject string
 		event         *event
@@ -100,7 +104,10 @@ func TestDecodeRefusesWhatItDoesNotKnow(t *testing.T) {
 func TestTenantSurvivesItsEvent(t *testing.T) {
 	want := Tenant{ID: "ten_a", Name: "Ä", Slug: "acme", Plan: PlanEnterprise, Status: StatusActive, BillingEmail: "a@b.c",
 		MonthlyBudget: schemas.Pico(1), HasBudget: true, QuotaOverrides: QuotaOverrides{MaxMonthlyTokens: 7, MaxAgents: Unlimited},
-		OrgID: "org_1", StripeCustomerID: "cus_1", Budgets: []Budget{{BudgetAgent, "bot", schemas.Pico(5)}},
+		OrgID: "org_1", StripeCustomerID: "cus_1", DailyBudget: schemas.Pico(2), HasDailyBudget: true,
+		Budgets: []Budget{{Kind: BudgetAgent, Name: "bot", MonthlyBudget: schemas.Pico(5)},
+			{Kind: BudgetAgent, Name: "day", DailyOnly: true, DailyBudget: schemas.Pico(0), HasDaily: true},
+			{Kind: BudgetDepartment, Name: "both", MonthlyBudget: schemas.Pico(9), DailyBudget: schemas.Pico(3), HasDaily: true}},
 		Isolation: IsolatedDatabase, Database: "panda_ten_a", SuspendedReason: "unpaid", StatusBefore: StatusTrial,
 		CreatedAt: day, UpdatedAt: day.Add(1), TrialEndsAt: day.Add(2), DeletedAt: day.Add(3), EraseAt: day.Add(4), ErasingAt: day.Add(5), Revision: 9}
 	data, err := json.Marshal(bodyOfTenant(&want))

@@ -1,9 +1,7 @@
 package tenancy
 
 import (
-	"bytes"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -153,74 +151,6 @@ func joinQuotaNames() string {
 		words[i] = string(n)
 	}
 	return strings.Join(words, ", ")
-}
-
-// A BudgetKind says what a budget below the tenant's own is for.
-type BudgetKind string
-
-// The kinds of budgets.
-const (
-	BudgetDepartment BudgetKind = "department"
-	BudgetCostCenter BudgetKind = "cost_center"
-	BudgetAgent      BudgetKind = "agent"
-)
-
-// A Budget is what a department, a cost centre or an agent may cost in a UTC month.
-type Budget struct {
-	Kind          BudgetKind    `json:"kind"`
-	Name          string        `json:"name"`
-	MonthlyBudget schemas.Money `json:"monthly_budget"`
-}
-
-// UnmarshalJSON reads a budget. One without an amount is refused: it would be one of
-// nothing.
-func (b *Budget) UnmarshalJSON(text []byte) error {
-	var body struct {
-		Kind          BudgetKind     `json:"kind"`
-		Name          string         `json:"name"`
-		MonthlyBudget *schemas.Money `json:"monthly_budget"`
-	}
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&body); err != nil {
-		return err
-	}
-	if body.MonthlyBudget == nil {
-		return schemas.Invalid("/monthly_budget", schemas.CodeMissing, "a budget needs its amount")
-	}
-	*b = Budget{body.Kind, body.Name, *body.MonthlyBudget}
-	return nil
-}
-
-// budgetsMax bounds the budgets of a tenant: every decision looks at those it names,
-// and a registry record holds all of them.
-const budgetsMax = 1000
-
-func validateBudgets(budgets []Budget) (errs []error) {
-	if len(budgets) > budgetsMax {
-		return []error{schemas.Invalid("/budgets", schemas.CodeTooLong, "%d budgets; at most %d", len(budgets), budgetsMax)}
-	}
-	seen := map[[2]string]bool{}
-	for i, b := range budgets {
-		at := fmt.Sprintf("/budgets/%d", i)
-		switch b.Kind {
-		case BudgetDepartment, BudgetCostCenter, BudgetAgent:
-		default:
-			errs = append(errs, schemas.Invalid(at+"/kind", schemas.CodeUnknown, "use department, cost_center or agent"))
-		}
-		if b.Name == "" || len(b.Name) > schemas.NameBytesMax || !printable(b.Name) {
-			errs = append(errs, schemas.Invalid(at+"/name", schemas.CodeMalformed, "1 to %d bytes of printable text", schemas.NameBytesMax))
-		}
-		if b.MonthlyBudget.Sign() < 0 {
-			errs = append(errs, schemas.Invalid(at+"/monthly_budget", schemas.CodeOutOfRange, "a budget is not negative"))
-		}
-		if key := [2]string{string(b.Kind), b.Name}; seen[key] {
-			errs = append(errs, schemas.Invalid(at, schemas.CodeRepeated, "%s %q has a budget above", b.Kind, b.Name))
-		} else {
-			seen[key] = true
-		}
-	}
-	return errs
 }
 
 // StorageBytes is the storage limit in bytes, Unlimited as it is. It is at most

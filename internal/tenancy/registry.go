@@ -97,10 +97,11 @@ type Registry struct {
 
 // New returns a Registry that knows nothing until Run reads the log.
 func New(cfg Config, log Log) *Registry {
+	cfg = cfg.withDefaults()
 	return &Registry{
-		cfg: cfg.withDefaults(), log: log,
+		cfg: cfg, log: log,
 		ready: make(chan struct{}), stopped: make(chan struct{}),
-		fold: newFold(), moved: make(chan struct{}),
+		fold: newFold(cfg.Plans), moved: make(chan struct{}),
 	}
 }
 

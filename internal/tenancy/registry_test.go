@@ -336,7 +336,7 @@ func TestEveryWrongFieldIsNamed(t *testing.T) {
 	r := start(t, eventlogtest.Open(t))
 	_, _, err := r.CreateTenant(t.Context(), someone, NewTenant{Name: " ", Slug: "A", Plan: "gold", BillingEmail: "x",
 		MonthlyBudget: schemas.Pico(-1), HasBudget: true, StripeCustomerID: "42",
-		QuotaOverrides: QuotaOverrides{MaxMonthlyTokens: -2, "max_gold": 1}, Budgets: []Budget{{"team", "x", schemas.Pico(1)}}})
+		QuotaOverrides: QuotaOverrides{MaxMonthlyTokens: -2, "max_gold": 1}, Budgets: []Budget{{Kind: "team", Name: "x", MonthlyBudget: schemas.Pico(1)}}})
 	var joined interface{ Unwrap() []error }
 	if !errors.As(err, &joined) {
 		t.Fatalf("got %v", err)

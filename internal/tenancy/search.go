@@ -44,10 +44,7 @@ func (r *Registry) Search(s Search) []Tenant {
 
 // Quotas returns the limits that hold for a tenant: its plan's, with its own in their
 // place. A plan that does not exist any more allows nothing.
-func (r *Registry) Quotas(t *Tenant) Quotas {
-	terms, _ := r.cfg.Plans.Find(t.Plan)
-	return t.QuotaOverrides.on(terms.Quotas)
-}
+func (r *Registry) Quotas(t *Tenant) Quotas { return quotasOf(r.cfg.Plans, t) }
 
 // Plans are what tenants can pay for.
 func (r *Registry) Plans() *Catalog { return r.cfg.Plans }

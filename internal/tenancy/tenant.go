@@ -70,6 +70,10 @@ type Tenant struct {
 	// MonthlyBudget is meaningless unless HasBudget. A budget of zero is a budget.
 	MonthlyBudget schemas.Money
 	HasBudget     bool
+	// DailyBudget is the same for a UTC day, meaningless unless HasDailyBudget. It alerts
+	// and does not throttle.
+	DailyBudget    schemas.Money
+	HasDailyBudget bool
 	// Budgets are those of departments, cost centres and agents.
 	Budgets []Budget
 	// QuotaOverrides are the quotas that differ from the plan's; Registry.Quotas has
@@ -171,6 +175,9 @@ func (t *Tenant) validate(plans *Catalog) error {
 	}
 	if t.HasBudget && t.MonthlyBudget.Sign() < 0 {
 		refuse("/monthly_budget", schemas.CodeOutOfRange, "a budget is not negative; leave it out for none")
+	}
+	if t.HasDailyBudget && t.DailyBudget.Sign() < 0 {
+		refuse("/daily_budget", schemas.CodeOutOfRange, "a budget is not negative; leave it out for none")
 	}
 	if t.StripeCustomerID != "" && !stripeCustomerPattern.MatchString(t.StripeCustomerID) {
 		refuse("/stripe_customer_id", schemas.CodeMalformed, "a customer's id at Stripe begins with cus_")

@@ -19,6 +19,108 @@ import (
 	"github.com/oapi-codegen/runtime"
 )
 
+// Defines values for AlertCause.
+const (
+	ConditionOver AlertCause = "condition_over"
+	Correction    AlertCause = "correction"
+	LimitChanged  AlertCause = "limit_changed"
+	PeriodOver    AlertCause = "period_over"
+	RuleRemoved   AlertCause = "rule_removed"
+)
+
+// Valid indicates whether the value is a known member of the AlertCause enum.
+func (e AlertCause) Valid() bool {
+	switch e {
+	case ConditionOver:
+		return true
+	case Correction:
+		return true
+	case LimitChanged:
+		return true
+	case PeriodOver:
+		return true
+	case RuleRemoved:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AlertSeverity.
+const (
+	Critical AlertSeverity = "critical"
+	Info     AlertSeverity = "info"
+	Warning  AlertSeverity = "warning"
+)
+
+// Valid indicates whether the value is a known member of the AlertSeverity enum.
+func (e AlertSeverity) Valid() bool {
+	switch e {
+	case Critical:
+		return true
+	case Info:
+		return true
+	case Warning:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AlertAmountUnit.
+const (
+	AlertAmountUnitAgents   AlertAmountUnit = "agents"
+	AlertAmountUnitBytes    AlertAmountUnit = "bytes"
+	AlertAmountUnitCalls    AlertAmountUnit = "calls"
+	AlertAmountUnitSessions AlertAmountUnit = "sessions"
+	AlertAmountUnitTokens   AlertAmountUnit = "tokens"
+	AlertAmountUnitUSD      AlertAmountUnit = "USD"
+)
+
+// Valid indicates whether the value is a known member of the AlertAmountUnit enum.
+func (e AlertAmountUnit) Valid() bool {
+	switch e {
+	case AlertAmountUnitAgents:
+		return true
+	case AlertAmountUnitBytes:
+		return true
+	case AlertAmountUnitCalls:
+		return true
+	case AlertAmountUnitSessions:
+		return true
+	case AlertAmountUnitTokens:
+		return true
+	case AlertAmountUnitUSD:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AlertState.
+const (
+	AlertStateExpired    AlertState = "expired"
+	AlertStateFiring     AlertState = "firing"
+	AlertStateResolved   AlertState = "resolved"
+	AlertStateSuperseded AlertState = "superseded"
+)
+
+// Valid indicates whether the value is a known member of the AlertState enum.
+func (e AlertState) Valid() bool {
+	switch e {
+	case AlertStateExpired:
+		return true
+	case AlertStateFiring:
+		return true
+	case AlertStateResolved:
+		return true
+	case AlertStateSuperseded:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for AuditEntryOutcome.
 const (
 	AuditEntryOutcomeOk      AuditEntryOutcome = "ok"
@@ -919,6 +1021,113 @@ type AcceptRequest struct {
 	Token string  `json:"token"`
 }
 
+// Alert defines model for Alert.
+type Alert struct {
+	// Agents The three that used most.
+	Agents *[]AlertShare `json:"agents,omitempty"`
+
+	// Cause Why it is over.
+	Cause *AlertCause `json:"cause,omitempty"`
+
+	// ExhaustedAt When the limit is reached at the present rate.
+	ExhaustedAt *time.Time `json:"exhausted_at,omitempty"`
+	FiredAt     time.Time  `json:"fired_at"`
+
+	// Forecast An exact quantity, money where the unit is USD and a whole number otherwise.
+	Forecast *AlertAmount `json:"forecast,omitempty"`
+
+	// ID Examples: alr_45aa1f54b5052bbe3f1967cb
+	ID string `json:"id"`
+
+	// Limit The limit's word, such as monthly_budget or storage_gb.
+	Limit *string `json:"limit,omitempty"`
+
+	// Max An exact quantity, money where the unit is USD and a whole number otherwise.
+	Max *AlertAmount `json:"max,omitempty"`
+
+	// Models The three that used most.
+	Models *[]AlertShare `json:"models,omitempty"`
+
+	// Name The department, cost center or agent whose limit it is.
+	Name *string `json:"name,omitempty"`
+
+	// Next What happens next, for people.
+	Next *string `json:"next,omitempty"`
+
+	// Percent Of the limit, rounded down, at the newest record.
+	Percent int `json:"percent"`
+
+	// Period The UTC month or day.
+	//
+	// Examples: 2026-02
+	Period     *string    `json:"period,omitempty"`
+	ResolvedAt *time.Time `json:"resolved_at,omitempty"`
+
+	// Rule threshold for budgets and quotas.
+	Rule     string        `json:"rule"`
+	Severity AlertSeverity `json:"severity"`
+
+	// State firing; resolved: usage went down, or the limit was raised or taken away; superseded: the limit was changed, and the
+	// new one is crossed too; expired: the month or day is over.
+	State AlertState `json:"state"`
+
+	// Tenant The tenant's id.
+	Tenant *string `json:"tenant,omitempty"`
+
+	// Threshold In percent of the limit.
+	Threshold *int `json:"threshold,omitempty"`
+
+	// Title What crossed, for people.
+	//
+	// Examples: Monthly budget at 84%: $847.32 of $1,000.00
+	Title string `json:"title"`
+
+	// Used An exact quantity, money where the unit is USD and a whole number otherwise.
+	Used *AlertAmount `json:"used,omitempty"`
+}
+
+// AlertCause Why it is over.
+type AlertCause string
+
+// AlertSeverity defines model for Alert.Severity.
+type AlertSeverity string
+
+// AlertAmount An exact quantity, money where the unit is USD and a whole number otherwise.
+type AlertAmount struct {
+	Count *int64 `json:"count,omitempty"`
+
+	// Money US dollars, a decimal string with up to twelve decimals.
+	//
+	// Examples: 847.320000
+	Money *Money          `json:"money,omitempty"`
+	Unit  AlertAmountUnit `json:"unit"`
+}
+
+// AlertAmountUnit defines model for AlertAmount.Unit.
+type AlertAmountUnit string
+
+// AlertPage defines model for AlertPage.
+type AlertPage struct {
+	Alerts     []Alert `json:"alerts"`
+	NextCursor *string `json:"next_cursor,omitempty"`
+}
+
+// AlertShare defines model for AlertShare.
+type AlertShare struct {
+	// Cost US dollars, a decimal string with up to twelve decimals.
+	//
+	// Examples: 847.320000
+	Cost Money  `json:"cost"`
+	Name string `json:"name"`
+
+	// Percent Of the whole, rounded down.
+	Percent int `json:"percent"`
+}
+
+// AlertState firing; resolved: usage went down, or the limit was raised or taken away; superseded: the limit was changed, and the
+// new one is crossed too; expired: the month or day is over.
+type AlertState string
+
 // AuditChange defines model for AuditChange.
 type AuditChange struct {
 	// From Left out where there was nothing.
@@ -1000,14 +1209,19 @@ type AuditedQuery struct {
 // AuditedQueryVerdict no_tenant_data: it reads no tenants' rows. filtered: those of one tenant. declared: those of all, for a reason. missing: those of all, and nothing says that it should.
 type AuditedQueryVerdict string
 
-// Budget What a department, a cost centre or an agent may cost in a UTC month.
+// Budget What a department, a cost centre or an agent may cost in a UTC month, in a UTC day, or both: it has at least one amount.
+// A daily budget alerts and does not throttle.
 type Budget struct {
-	Kind BudgetKind `json:"kind"`
+	// DailyBudget US dollars, a decimal string with up to twelve decimals.
+	//
+	// Examples: 847.320000
+	DailyBudget *Money     `json:"daily_budget,omitempty"`
+	Kind        BudgetKind `json:"kind"`
 
 	// MonthlyBudget US dollars, a decimal string with up to twelve decimals.
 	//
 	// Examples: 847.320000
-	MonthlyBudget Money  `json:"monthly_budget"`
+	MonthlyBudget *Money `json:"monthly_budget,omitempty"`
 	Name          string `json:"name"`
 }
 
@@ -2280,6 +2494,9 @@ type Tenant struct {
 	Certificate *ErasureCertificate `json:"certificate,omitempty"`
 	CreatedAt   *time.Time          `json:"created_at,omitempty"`
 
+	// DailyBudget Of a UTC day; null is no budget.
+	DailyBudget nullable.Nullable[Money] `json:"daily_budget"`
+
 	// DashboardURL The tenant's page for people.
 	DashboardURL *string    `json:"dashboard_url,omitempty"`
 	DeletedAt    *time.Time `json:"deleted_at,omitempty"`
@@ -2323,8 +2540,11 @@ type Tenant struct {
 
 // TenantCreate defines model for TenantCreate.
 type TenantCreate struct {
-	BillingEmail  *string                  `json:"billing_email,omitempty"`
-	Budgets       *[]Budget                `json:"budgets,omitempty"`
+	BillingEmail *string   `json:"billing_email,omitempty"`
+	Budgets      *[]Budget `json:"budgets,omitempty"`
+
+	// DailyBudget Of a UTC day; it alerts and does not throttle.
+	DailyBudget   nullable.Nullable[Money] `json:"daily_budget,omitempty"`
 	MonthlyBudget nullable.Nullable[Money] `json:"monthly_budget,omitempty"`
 	Name          string                   `json:"name"`
 
@@ -2368,10 +2588,13 @@ type TenantUpdate struct {
 	BillingEmail nullable.Nullable[string] `json:"billing_email,omitempty"`
 
 	// Budgets All of them; null is none.
-	Budgets       nullable.Nullable[[]Budget] `json:"budgets,omitempty"`
-	MonthlyBudget nullable.Nullable[Money]    `json:"monthly_budget,omitempty"`
-	Name          *string                     `json:"name,omitempty"`
-	OrgID         nullable.Nullable[string]   `json:"org_id,omitempty"`
+	Budgets nullable.Nullable[[]Budget] `json:"budgets,omitempty"`
+
+	// DailyBudget Of a UTC day; it alerts and does not throttle.
+	DailyBudget   nullable.Nullable[Money]  `json:"daily_budget,omitempty"`
+	MonthlyBudget nullable.Nullable[Money]  `json:"monthly_budget,omitempty"`
+	Name          *string                   `json:"name,omitempty"`
+	OrgID         nullable.Nullable[string] `json:"org_id,omitempty"`
 
 	// Quotas Limits to change; null is the plan's again.
 	Quotas           *QuotaUpdate              `json:"quotas,omitempty"`
@@ -2607,6 +2830,21 @@ type Verdicts string
 
 // EventBatch defines model for EventBatch.
 type EventBatch = []Event
+
+// ListAlertsParams defines parameters for ListAlerts.
+type ListAlertsParams struct {
+	// Tenant Only about this tenant, by id or slug.
+	Tenant *TenantFilter `form:"tenant,omitempty" json:"tenant,omitempty"`
+
+	// State Only alerts in this state.
+	State *AlertState `form:"state,omitempty" json:"state,omitempty"`
+
+	// Limit Rows of a page at most.
+	Limit *PageLimit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The next_cursor of the page before.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
 
 // ListAuditParams defines parameters for ListAudit.
 type ListAuditParams struct {
@@ -3283,6 +3521,15 @@ func WithRequestEditorFn(fn RequestEditorFn) ClientOption {
 // The interface specification for the client above.
 type ClientInterface interface {
 
+	// ListAlerts See which budgets and quotas crossed a threshold
+	//
+	// Those that fired last first. An alert fires once for a limit, its period, its revision and a threshold, whatever is
+	// restarted or corrected: what fell below and crosses again is the same alert. A credential of the platform sees the
+	// alerts of all tenants.
+	//
+	// Corresponds with GET /v1/alerts (the `ListAlerts` operationId).
+	ListAlerts(ctx context.Context, params *ListAlertsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListAudit Read the audit log
 	//
 	// Newest first, refused attempts too. A credential of the platform sees everything, one of a tenant what is about that tenant.
@@ -3610,7 +3857,7 @@ type ClientInterface interface {
 	// UpdateTenantWithBody Change a tenant
 	//
 	// A merge patch (RFC 7396): what is left out stays, null takes it back. A quota that is null is the plan's again.
-	// A credential of the tenant may change name, billing_email, monthly_budget and budgets; quotas,
+	// A credential of the tenant may change name, billing_email, monthly_budget, daily_budget and budgets; quotas,
 	// org_id and stripe_customer_id are the platform's to change.
 	//
 	// Takes any type of body and a specified content type.
@@ -3621,7 +3868,7 @@ type ClientInterface interface {
 	// UpdateTenant Change a tenant
 	//
 	// A merge patch (RFC 7396): what is left out stays, null takes it back. A quota that is null is the plan's again.
-	// A credential of the tenant may change name, billing_email, monthly_budget and budgets; quotas,
+	// A credential of the tenant may change name, billing_email, monthly_budget, daily_budget and budgets; quotas,
 	// org_id and stripe_customer_id are the platform's to change.
 	//
 	// Takes a body of the `application/json` content type.
@@ -3913,6 +4160,25 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/verify (the `Verify` operationId).
 	Verify(ctx context.Context, params *VerifyParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+}
+
+// ListAlerts See which budgets and quotas crossed a threshold
+//
+// Those that fired last first. An alert fires once for a limit, its period, its revision and a threshold, whatever is
+// restarted or corrected: what fell below and crosses again is the same alert. A credential of the platform sees the
+// alerts of all tenants.
+//
+// Corresponds with GET /v1/alerts (the `ListAlerts` operationId).
+func (c *Client) ListAlerts(ctx context.Context, params *ListAlertsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListAlertsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
 }
 
 // ListAudit Read the audit log
@@ -4632,7 +4898,7 @@ func (c *Client) GetTenant(ctx context.Context, tenant TenantPath, reqEditors ..
 // UpdateTenantWithBody Change a tenant
 //
 // A merge patch (RFC 7396): what is left out stays, null takes it back. A quota that is null is the plan's again.
-// A credential of the tenant may change name, billing_email, monthly_budget and budgets; quotas,
+// A credential of the tenant may change name, billing_email, monthly_budget, daily_budget and budgets; quotas,
 // org_id and stripe_customer_id are the platform's to change.
 //
 // Takes any type of body and a specified content type.
@@ -4653,7 +4919,7 @@ func (c *Client) UpdateTenantWithBody(ctx context.Context, tenant TenantPath, pa
 // UpdateTenant Change a tenant
 //
 // A merge patch (RFC 7396): what is left out stays, null takes it back. A quota that is null is the plan's again.
-// A credential of the tenant may change name, billing_email, monthly_budget and budgets; quotas,
+// A credential of the tenant may change name, billing_email, monthly_budget, daily_budget and budgets; quotas,
 // org_id and stripe_customer_id are the platform's to change.
 //
 // Takes a body of the `application/json` content type.
@@ -5294,6 +5560,96 @@ func (c *Client) Verify(ctx context.Context, params *VerifyParams, reqEditors ..
 		return nil, err
 	}
 	return c.Client.Do(req)
+}
+
+// NewListAlertsRequest constructs an http.Request for the ListAlerts method
+func NewListAlertsRequest(server string, params *ListAlertsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/alerts")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Tenant != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", *params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.State != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "state", *params.State, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
 }
 
 // NewListAuditRequest constructs an http.Request for the ListAudit method
@@ -9039,6 +9395,17 @@ func WithBaseURL(baseURL string) ClientOption {
 // ClientWithResponsesInterface is the interface specification for the client with responses above.
 type ClientWithResponsesInterface interface {
 
+	// ListAlertsWithResponse See which budgets and quotas crossed a threshold
+	//
+	// Those that fired last first. An alert fires once for a limit, its period, its revision and a threshold, whatever is
+	// restarted or corrected: what fell below and crosses again is the same alert. A credential of the platform sees the
+	// alerts of all tenants.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/alerts (the `ListAlerts` operationId).
+	ListAlertsWithResponse(ctx context.Context, params *ListAlertsParams, reqEditors ...RequestEditorFn) (*ListAlertsResponse, error)
+
 	// ListAuditWithResponse Read the audit log
 	//
 	// Newest first, refused attempts too. A credential of the platform sees everything, one of a tenant what is about that tenant.
@@ -9406,7 +9773,7 @@ type ClientWithResponsesInterface interface {
 	// UpdateTenantWithBodyWithResponse Change a tenant
 	//
 	// A merge patch (RFC 7396): what is left out stays, null takes it back. A quota that is null is the plan's again.
-	// A credential of the tenant may change name, billing_email, monthly_budget and budgets; quotas,
+	// A credential of the tenant may change name, billing_email, monthly_budget, daily_budget and budgets; quotas,
 	// org_id and stripe_customer_id are the platform's to change.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -9417,7 +9784,7 @@ type ClientWithResponsesInterface interface {
 	// UpdateTenantWithResponse Change a tenant
 	//
 	// A merge patch (RFC 7396): what is left out stays, null takes it back. A quota that is null is the plan's again.
-	// A credential of the tenant may change name, billing_email, monthly_budget and budgets; quotas,
+	// A credential of the tenant may change name, billing_email, monthly_budget, daily_budget and budgets; quotas,
 	// org_id and stripe_customer_id are the platform's to change.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
@@ -9739,6 +10106,54 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /v1/verify (the `Verify` operationId).
 	VerifyWithResponse(ctx context.Context, params *VerifyParams, reqEditors ...RequestEditorFn) (*VerifyResponse, error)
+}
+
+type ListAlertsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AlertPage
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListAlertsResponse) GetJSON200() *AlertPage {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListAlertsResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListAlertsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListAlertsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListAlertsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListAlertsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
 }
 
 type ListAuditResponse struct {
@@ -12436,6 +12851,23 @@ func (r VerifyResponse) ContentType() string {
 	return ""
 }
 
+// ListAlertsWithResponse See which budgets and quotas crossed a threshold
+//
+// Those that fired last first. An alert fires once for a limit, its period, its revision and a threshold, whatever is
+// restarted or corrected: what fell below and crosses again is the same alert. A credential of the platform sees the
+// alerts of all tenants.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/alerts (the `ListAlerts` operationId).
+func (c *ClientWithResponses) ListAlertsWithResponse(ctx context.Context, params *ListAlertsParams, reqEditors ...RequestEditorFn) (*ListAlertsResponse, error) {
+	rsp, err := c.ListAlerts(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListAlertsResponse(rsp)
+}
+
 // ListAuditWithResponse Read the audit log
 //
 // Newest first, refused attempts too. A credential of the platform sees everything, one of a tenant what is about that tenant.
@@ -13037,7 +13469,7 @@ func (c *ClientWithResponses) GetTenantWithResponse(ctx context.Context, tenant 
 // UpdateTenantWithBodyWithResponse Change a tenant
 //
 // A merge patch (RFC 7396): what is left out stays, null takes it back. A quota that is null is the plan's again.
-// A credential of the tenant may change name, billing_email, monthly_budget and budgets; quotas,
+// A credential of the tenant may change name, billing_email, monthly_budget, daily_budget and budgets; quotas,
 // org_id and stripe_customer_id are the platform's to change.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -13054,7 +13486,7 @@ func (c *ClientWithResponses) UpdateTenantWithBodyWithResponse(ctx context.Conte
 // UpdateTenantWithResponse Change a tenant
 //
 // A merge patch (RFC 7396): what is left out stays, null takes it back. A quota that is null is the plan's again.
-// A credential of the tenant may change name, billing_email, monthly_budget and budgets; quotas,
+// A credential of the tenant may change name, billing_email, monthly_budget, daily_budget and budgets; quotas,
 // org_id and stripe_customer_id are the platform's to change.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
@@ -13585,6 +14017,39 @@ func (c *ClientWithResponses) VerifyWithResponse(ctx context.Context, params *Ve
 		return nil, err
 	}
 	return ParseVerifyResponse(rsp)
+}
+
+// ParseListAlertsResponse parses an HTTP response from a ListAlertsWithResponse call
+func ParseListAlertsResponse(rsp *http.Response) (*ListAlertsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListAlertsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AlertPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
 }
 
 // ParseListAuditResponse parses an HTTP response from a ListAuditWithResponse call

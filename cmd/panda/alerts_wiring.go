@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/agentik-os/panda/alerting"
+	"github.com/agentik-os/panda/schemas"
+)
+
+// alerts are the parts that decide which alerts there are.
+type alerts struct {
+	source    *alertSource
+	book      *alerting.Book
+	evaluator *alerting.Evaluator
+	acks      *ackTimes
+	// known is closed when the registry is read.
+	known <-chan struct{}
+}
+
+func (p *pipeline) newAlerts() (*alerts, error) {
+	thresholds, err := parseThresholds(p.cfg.AlertThresholds)
+	if err != nil {
+		return nil, err
+	}
+	a := &alerts{source: newAlertSource(p), acks: newAckTimes(time.Now), known: p.registry.Ready()}
+	a.book = alerting.NewBook(alerting.BookConfig{Logger: p.logger.With().Str("part", "alerts").Logger()}, p.log)
+	a.evaluator = alerting.NewEvaluator(alerting.EvaluatorConfig{
+		Thresholds: thresholds, Lease: alertLease{p.log}, Metrics: alerting.NewEvaluatorMetrics(p.metrics),
+		Logger: p.logger.With().Str("part", "alerts").Logger(),
+	}, p.log, a.book, a.source)
+	return a, nil
+}
+
+// run keeps the book and decides, until ctx ends.
+func (a *alerts) run(ctx context.Context) error {
+	select {
+	case <-a.known:
+	case <-ctx.Done():
+		return nil
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return a.book.Run(ctx) })
+	group.Go(func() error { return a.evaluator.Run(ctx) })
+	group.Go(func() error {
+		return a.source.follow(ctx, func(ids []string) { a.evaluator.Touch(ids, 0, time.Time{}) }, a.book.Forget)
+	})
+	return group.Wait()
+}
+
+// committed tells of what was counted.
+func (a *alerts) committed(rows []schemas.Accepted, to uint64) {
+	a.evaluator.Touch(tenantsOf(rows), to, a.acks.oldest(rows))
+}
+
+// appended notes a message that was acknowledged here.
+func (p *pipeline) appended(seq uint64) {
+	p.lag.appended(seq)
+	p.alerts.acks.appended(seq)
+}
+
+// parseThresholds reads the setting: percents with commas between.
+func parseThresholds(text string) ([]int, error) {
+	var list []int
+	for _, word := range strings.Split(text, ",") {
+		n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(word), "%"))
+		if err != nil {
+			return nil, schemas.Invalid("/alert_thresholds", schemas.CodeMalformed, "%q is no list of percents such as 80,90,100", text)
+		}
+		list = append(list, n)
+	}
+	if err := alerting.CheckThresholds(list); err != nil {
+		return nil, err
+	}
+	return list, nil
+}
