@@ -173,9 +173,9 @@ func ServeMail() {
 	}
 	if err := serveMail(dir, os.Getenv("PANDA_TEST_MAIL_ADDR"), os.Getenv(envMailTLS) == "implicit"); err != nil {
 		fmt.Fprintln(os.Stderr, "mail server:", err)
-		os.Exit(1) //nolint:forbidigo // this process is the mail server
+		os.Exit(1)
 	}
-	os.Exit(0) //nolint:forbidigo // this process is the mail server
+	os.Exit(0)
 }
 
 func serveMail(dir, addr string, implicit bool) error {
@@ -192,7 +192,7 @@ func serveMail(dir, addr string, implicit bool) error {
 	s := smtp.NewServer(box)
 	s.Domain, s.TLSConfig, s.MaxMessageBytes, s.MaxRecipients = "localhost", config, 1<<20, 100
 	s.ReadTimeout, s.WriteTimeout = time.Minute, time.Minute
-	fmt.Println(l.Addr()) //nolint:forbidigo // what the parent waits for
+	fmt.Println(l.Addr())
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin) // the parent is gone
 		_ = s.Close()
