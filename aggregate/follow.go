@@ -15,33 +15,34 @@ import (
 const followRowsMax = 50_000
 
 // Follow brings the totals to the ledger's position, for a process whose writer
-// does not lead: nobody calls Apply there. It returns the position. It reads what
-// came since, or rebuilds if that is much; a commit that Apply counted meanwhile is
-// counted once. Before the first Rebuild it does nothing.
-func (l *Live) Follow(ctx context.Context) (Position, error) {
+// does not lead: nobody calls Apply there. It returns the position, and the events that
+// it counted, none if it rebuilt. It reads what came since, or rebuilds if that is much; a
+// commit that Apply counted meanwhile is counted once. Before the first Rebuild it does
+// nothing.
+func (l *Live) Follow(ctx context.Context) (reached Position, counted []schemas.Accepted, err error) {
 	l.feed.Lock()
 	defer l.feed.Unlock()
 	at := l.Position()
 	if !l.ready.Load() {
-		return at, nil
+		return at, nil, nil
 	}
 	asOf, err := l.store.Position(ctx, l.cfg.Shard)
 	if err != nil || asOf.Seq <= at.Seq {
-		return at, err
+		return at, nil, err
 	}
 	var rows []schemas.Accepted
 	spans, ok := l.store.(spanStore)
 	if ok {
 		if rows, err = spans.Between(ctx, at.Seq, asOf.Seq, followRowsMax+1); err != nil {
-			return at, err
+			return at, nil, err
 		}
 	}
 	if !ok || len(rows) > followRowsMax {
 		err = l.rebuild(ctx)
-	} else {
-		l.apply(rows, asOf.Seq)
+		return l.Position(), nil, err
 	}
-	return l.Position(), err
+	l.apply(rows, asOf.Seq)
+	return l.Position(), rows, nil
 }
 
 // A spanStore is a LiveStore that can be read in part; another is read whole.

@@ -39,7 +39,7 @@ func TestLiveFollowsTheLedger(t *testing.T) {
 	live := newLive(p)
 	follow := func(position uint64, want aggregate.Totals) {
 		t.Helper()
-		reached, err := live.Follow(t.Context())
+		reached, _, err := live.Follow(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

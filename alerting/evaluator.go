@@ -119,9 +119,9 @@ func NewEvaluator(cfg EvaluatorConfig, log DecisionLog, book *Book, source Sourc
 	return e
 }
 
-// Touch says that usage of tenants was counted, up to a position in the log, and when
-// the oldest of it was acknowledged; zero if that is not known. It never waits.
-func (e *Evaluator) Touch(tenants []string, _ uint64, acked time.Time) { e.dirty.touch(tenants, acked) }
+// Touch says that usage of tenants was counted, and when the oldest of it was
+// acknowledged; zero if that is not known. It never waits.
+func (e *Evaluator) Touch(tenants []string, acked time.Time) { e.dirty.touch(tenants, acked) }
 
 // Sweep marks every tenant for evaluation. It never waits.
 func (e *Evaluator) Sweep() { e.dirty.sweep(e.source.Tenants()) }

@@ -99,7 +99,7 @@ func drive(t *testing.T, steps int, leased bool) {
 			meter.limits["ten_a"][0].Used.Money = schemas.Mul(schemas.PicoPerUSD/1000*130, int64(1000/steps*step))
 		})
 		for _, n := range nodes {
-			n.evaluator.Touch([]string{"ten_a"}, asOf, time.Now())
+			n.evaluator.Touch([]string{"ten_a"}, time.Now())
 		}
 		for killed < kills*step/steps {
 			restart(killed%2 == 1) // before anybody looked, or while they do
@@ -190,7 +190,7 @@ func TestEvaluatorSurvivesItsSources(t *testing.T) {
 		t.Errorf("fired %+v", rs[0].Facts)
 	}
 	asOf := meter.set(func() { meter.limits["ten_a"][0].Used = usd(95) })
-	e.Touch([]string{"ten_a"}, asOf, time.Now())
+	e.Touch([]string{"ten_a"}, time.Now())
 	meter.awaitRead(t, "ten_a", asOf)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()

@@ -78,7 +78,7 @@ func newAlertBench(t *testing.T, at time.Time) *alertBench {
 		t.Fatal(err)
 	}
 	for _, run := range []func(context.Context) error{b.evaluator.Run, func(ctx context.Context) error {
-		return b.source.follow(ctx, func(ids []string) { b.evaluator.Touch(ids, 0, time.Time{}) }, b.book.Forget)
+		return b.source.follow(ctx, func(ids []string) { b.evaluator.Touch(ids, time.Time{}) }, b.book.Forget)
 	}} {
 		work.Go(func() {
 			if err := run(ctx); err != nil {
@@ -109,7 +109,7 @@ func (b *alertBench) spend(tenant string, at time.Time, cents int64, department,
 	a.Event.Tokens[schemas.Input] = cents
 	rows := []schemas.Accepted{a}
 	b.live.Apply(rows, b.seq)
-	b.evaluator.Touch(tenantsOf(rows), b.seq, b.now())
+	b.evaluator.Touch(tenantsOf(rows), b.now())
 }
 
 // fired returns the alerts of a tenant, once there are as many records of them as wanted.

@@ -18,8 +18,6 @@ type alerts struct {
 	book      *alerting.Book
 	evaluator *alerting.Evaluator
 	acks      *ackTimes
-	// known is closed when the registry is read.
-	known <-chan struct{}
 }
 
 func (p *pipeline) newAlerts() (*alerts, error) {
@@ -27,7 +25,7 @@ func (p *pipeline) newAlerts() (*alerts, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &alerts{source: newAlertSource(p), acks: newAckTimes(time.Now), known: p.registry.Ready()}
+	a := &alerts{source: newAlertSource(p), acks: newAckTimes(time.Now)}
 	a.book = alerting.NewBook(alerting.BookConfig{Logger: p.logger.With().Str("part", "alerts").Logger()}, p.log)
 	a.evaluator = alerting.NewEvaluator(alerting.EvaluatorConfig{
 		Thresholds: thresholds, Lease: alertLease{p.log}, Metrics: alerting.NewEvaluatorMetrics(p.metrics),
@@ -39,7 +37,7 @@ func (p *pipeline) newAlerts() (*alerts, error) {
 // run keeps the book and decides, until ctx ends.
 func (a *alerts) run(ctx context.Context) error {
 	select {
-	case <-a.known:
+	case <-a.source.registry.Ready():
 	case <-ctx.Done():
 		return nil
 	}
@@ -47,14 +45,14 @@ func (a *alerts) run(ctx context.Context) error {
 	group.Go(func() error { return a.book.Run(ctx) })
 	group.Go(func() error { return a.evaluator.Run(ctx) })
 	group.Go(func() error {
-		return a.source.follow(ctx, func(ids []string) { a.evaluator.Touch(ids, 0, time.Time{}) }, a.book.Forget)
+		return a.source.follow(ctx, func(ids []string) { a.evaluator.Touch(ids, time.Time{}) }, a.book.Forget)
 	})
 	return group.Wait()
 }
 
 // committed tells of what was counted.
-func (a *alerts) committed(rows []schemas.Accepted, to uint64) {
-	a.evaluator.Touch(tenantsOf(rows), to, a.acks.oldest(rows))
+func (a *alerts) committed(rows []schemas.Accepted) {
+	a.evaluator.Touch(tenantsOf(rows), a.acks.oldest(rows))
 }
 
 // appended notes a message that was acknowledged here.

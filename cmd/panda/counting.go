@@ -284,7 +284,7 @@ func (p *pipeline) committed(rows []schemas.Accepted, to uint64) {
 	p.live.Apply(rows, to)
 	p.lag.committed(to)
 	p.worker.Nudge()
-	p.alerts.committed(rows, to)
+	p.alerts.committed(rows)
 }
 
 // resumed brings the live totals to a position of the ledger that no commit here

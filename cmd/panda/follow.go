@@ -23,7 +23,7 @@ func (p *pipeline) follow(ctx context.Context) error {
 		case <-tick.C:
 		}
 		before := p.live.Position().Seq
-		at, err := p.live.Follow(ctx)
+		at, counted, err := p.live.Follow(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -39,7 +39,11 @@ func (p *pipeline) follow(ctx context.Context) error {
 		if at.Seq > before {
 			p.lag.committed(at.Seq)
 			p.worker.Nudge()
-			p.alerts.evaluator.Sweep()
+			if len(counted) > 0 {
+				p.alerts.committed(counted)
+			} else {
+				p.alerts.evaluator.Sweep() // the totals were made anew
+			}
 		}
 	}
 }
