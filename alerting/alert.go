@@ -108,6 +108,8 @@ type Identity struct {
 	Threshold int `json:"threshold,omitempty"`
 }
 
+const idPrefix = "alr_"
+
 // ID is the alert's id: "alr_" and 96 bits of a hash over the identity's parts, each
 // with its length in front.
 func (i *Identity) ID() string {
@@ -120,7 +122,7 @@ func (i *Identity) ID() string {
 	}
 	binary.BigEndian.PutUint64(n[:], uint64(i.Threshold))
 	h.Write(n[:])
-	return "alr_" + hex.EncodeToString(h.Sum(nil)[:12])
+	return idPrefix + hex.EncodeToString(h.Sum(nil)[:12])
 }
 
 // A Record is what stands on DECISIONS about an alert. Its facts are those of the

@@ -109,13 +109,7 @@ func (b *Book) Run(ctx context.Context) error {
 			return fmt.Errorf("follow %s: %w", schemas.StreamDecisions, err)
 		}
 		b.cfg.Logger.Warn().Err(err).Msg("alerts cannot be read, trying again")
-		timer := time.NewTimer(b.cfg.RetryEvery)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		}
+		pause(ctx, b.cfg.RetryEvery)
 	}
 }
 
@@ -215,25 +209,13 @@ func (b *Book) Position() uint64 {
 // WaitFor returns when the record of an alert at seq is folded. The error is
 // schemas.ErrUnavailable when that takes longer than BookConfig.WaitMax.
 func (b *Book) WaitFor(ctx context.Context, seq uint64) error {
-	timer := time.NewTimer(b.cfg.WaitMax)
-	defer timer.Stop()
-	for {
-		b.mu.RLock()
-		applied, moved := b.applied, b.moved
-		b.mu.RUnlock()
-		if applied >= seq {
-			return nil
-		}
-		select {
-		case <-moved:
-		case <-timer.C:
-			return fmt.Errorf("wait for decision %d: %w: the book is at %d", seq, schemas.ErrUnavailable, applied)
-		case <-b.stopped:
-			return fmt.Errorf("wait for decision %d: %w: the book was stopped", seq, schemas.ErrUnavailable)
-		case <-ctx.Done():
-			return fmt.Errorf("wait for decision %d: %w", seq, ctx.Err())
-		}
-	}
+	fold := eventlog.Fold{Name: "the book", Record: "decision", WaitMax: b.cfg.WaitMax, Stopped: b.stopped,
+		Look: func() (uint64, <-chan struct{}) {
+			b.mu.RLock()
+			defer b.mu.RUnlock()
+			return b.applied, b.moved
+		}}
+	return fold.WaitFor(ctx, seq)
 }
 
 // PassedOver counts records that could not be read: of a newer version, or damaged.

@@ -155,8 +155,7 @@ func (of *page) view(history bool) Alert {
 	if of.ackedFor >= of.episode {
 		a.AckedAt, a.AckedBy = of.ackedAt, of.ackedBy
 	}
-	raws := of.raw
-	for i, raw := range slices.Backward(raws) {
+	for i, raw := range slices.Backward(of.raw) {
 		var r Record
 		if err := json.Unmarshal(raw, &r); err != nil {
 			panic("alerting: a record of the book does not decode: " + err.Error())

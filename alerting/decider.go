@@ -79,9 +79,7 @@ func (d *Decider) decide(ctx context.Context, r *Record) (decided bool, seq uint
 	if r.Alert == "" {
 		r.Alert = r.Identity.ID()
 	}
-	switch r.Kind {
-	case Fired, Resolved, Reopened, Acked:
-	default:
+	if !known(r.Kind) {
 		return false, 0, fmt.Errorf("decide alert %s: %w: %q is no kind of record", r.Alert, schemas.ErrInvalid, r.Kind)
 	}
 	if r.Alert != r.Identity.ID() || r.Episode < 0 || strings.ContainsAny(r.Identity.Tenant, ".*> \t") {

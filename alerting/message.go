@@ -1,8 +1,6 @@
 package alerting
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"net/url"
 	"strings"
@@ -88,11 +86,8 @@ func TestMessage(cfg RenderConfig, id, to, channel string, at time.Time) Message
 
 // DedupKey is the name of the incident that an alert belongs to.
 func (i *Identity) DedupKey() string {
-	h := sha256.New()
-	for _, part := range []string{i.Tenant, i.Rule, i.Limit, i.Name, fmt.Sprint(i.Threshold)} {
-		fmt.Fprintf(h, "%d:%s", len(part), part)
-	}
-	return "panda-" + hex.EncodeToString(h.Sum(nil)[:12])
+	incident := Identity{Tenant: i.Tenant, Rule: i.Rule, Limit: i.Limit, Name: i.Name, Threshold: i.Threshold}
+	return "panda-" + strings.TrimPrefix(incident.ID(), idPrefix)
 }
 
 const (
@@ -246,7 +241,7 @@ func commandOf(r *Record) string {
 		return "panda alerts list"
 	case slug == "" || r.Kind == Resolved:
 		return "panda alerts show " + r.Alert
-	case r.Identity.Rule == RuleThreshold && r.Identity.Limit == "monthly_budget":
+	case r.Identity.Rule == RuleThreshold && r.Identity.Limit == LimitMonthlyBudget:
 		return "panda tenant update " + slug + " --monthly-budget …"
 	}
 	return "panda alerts show " + r.Alert + " --tenant " + slug
@@ -260,25 +255,24 @@ func LimitNoun(limit, name, period string) string {
 		every = "daily"
 	}
 	name = plain(name, nameRunesMax)
-	base := strings.Replace(limit, "_daily_budget", "_budget", 1)
-	switch base {
-	case "monthly_budget", "daily_budget":
+	switch limit {
+	case LimitMonthlyBudget, LimitDailyBudget:
 		return every + " budget"
-	case "department_budget":
+	case LimitDepartmentBudget, LimitDepartmentDailyBudget:
 		return every + " budget of department " + name
-	case "cost_center_budget":
+	case LimitCostCenterBudget, LimitCostCenterDailyBudget:
 		return every + " budget of cost center " + name
-	case "agent_budget":
+	case LimitAgentBudget, LimitAgentDailyBudget:
 		return every + " budget of agent " + name
-	case "monthly_tokens":
+	case LimitTokens:
 		return "token quota"
-	case "storage_gb":
+	case LimitStorage:
 		return "storage quota"
-	case "agents":
+	case LimitAgents:
 		return "agent quota"
-	case "concurrent_sessions":
+	case LimitSessions:
 		return "session quota"
-	case "api_calls_per_minute":
+	case LimitCalls:
 		return "API rate limit"
 	}
 	return strings.ReplaceAll(plain(limit, nameRunesMax), "_", " ")
@@ -286,13 +280,14 @@ func LimitNoun(limit, name, period string) string {
 
 // PeriodWords is a period in words: "February 2026", "14 February 2026".
 func PeriodWords(period string) string {
-	if at, err := time.Parse("2006-01", period); err == nil {
-		return at.Format("January 2006")
+	w, err := schemas.ParseWindow(period)
+	switch {
+	case err != nil:
+		return "now"
+	case w.Grain == schemas.GrainDay:
+		return w.Start.Format("2 January 2006")
 	}
-	if at, err := time.Parse(time.DateOnly, period); err == nil {
-		return at.Format("2 January 2006")
-	}
-	return "now"
+	return w.Start.Format("January 2006")
 }
 
 // Display is an amount for people: "$847.32", "41,000,000 tokens", "47.3 GB".

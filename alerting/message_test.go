@@ -1,13 +1,10 @@
 package alerting
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/agentik-os/panda/schemas"
 )
@@ -74,20 +71,7 @@ func TestMessages(t *testing.T) {
 				t.Error("the same records made another message")
 			}
 			for ext, got := range map[string]string{".txt": m.Subject + "\n\n" + m.Text, ".html": m.HTML} {
-				file := filepath.Join("testdata", "message", row.name+ext)
-				if *rewrite {
-					if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-						t.Fatal(err)
-					}
-					continue
-				}
-				want, err := os.ReadFile(file)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if diff := cmp.Diff(string(want), got); diff != "" {
-					t.Errorf("%s: -want +got; go test -rewrite accepts it:\n%s", file, diff)
-				}
+				golden(t, filepath.Join("testdata", "message", row.name+ext), got)
 			}
 		})
 	}

@@ -256,21 +256,10 @@ func revisionSeq(revision string) uint64 {
 	return seq
 }
 
-// periodOf returns the window of a period, and false for "" or what is none.
-func periodOf(period string) (schemas.Window, bool) {
-	if at, err := time.Parse("2006-01", period); err == nil {
-		return schemas.Window{Grain: schemas.GrainMonth, Start: at}, true
-	}
-	if at, err := time.Parse(time.DateOnly, period); err == nil {
-		return schemas.Window{Grain: schemas.GrainDay, Start: at}, true
-	}
-	return schemas.Window{}, false
-}
-
 // periodOver reports whether a period has ended at a moment.
 func periodOver(period string, at time.Time) bool {
-	w, ok := periodOf(period)
-	return ok && !at.Before(w.End())
+	w, err := schemas.ParseWindow(period)
+	return err == nil && !at.Before(w.End())
 }
 
 // whole returns an amount as a whole number of its smallest part.
@@ -345,8 +334,8 @@ const forecastFrom = 1
 // the period has passed, after its end, or when less than nothing is used; the moment is
 // zero if the limit is not reached within the period, or is reached already.
 func Forecast(period string, at time.Time, used, limit Amount) (Amount, time.Time) {
-	w, ok := periodOf(period)
-	if !ok || used.IsZero() {
+	w, err := schemas.ParseWindow(period)
+	if err != nil || used.IsZero() {
 		return Amount{}, time.Time{}
 	}
 	total, passed := w.End().Sub(w.Start), at.Sub(w.Start)

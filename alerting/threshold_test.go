@@ -23,6 +23,24 @@ import (
 
 var rewrite = flag.Bool("rewrite", false, "write what the tests get into testdata")
 
+// golden holds what a test gets against a file, or with -rewrite writes the file.
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	if *rewrite {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s: -want +got; go test -rewrite accepts it:\n%s", file, diff)
+	}
+}
+
 // TestThresholdTables runs the files in testdata/threshold. A file is commands and, after
 // each that asks, the answer, indented by two spaces. Commands:
 //
@@ -48,16 +66,7 @@ func TestThresholdTables(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := runThresholdTable(t, string(text))
-			if *rewrite {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if diff := cmp.Diff(string(text), got); diff != "" {
-				t.Errorf("-want +got; go test -rewrite accepts it:\n%s", diff)
-			}
+			golden(t, file, runThresholdTable(t, string(text)))
 		})
 	}
 }

@@ -63,6 +63,14 @@ func (w Window) String() string {
 	return w.Start.Format("2006-01-02T15")
 }
 
+// ParseWindow reads a month or a day as String writes it: 2026-02, 2026-02-14.
+func ParseWindow(s string) (Window, error) {
+	if day, err := time.Parse(time.DateOnly, s); err == nil {
+		return Window{GrainDay, day}, nil
+	}
+	return ParseMonth(s)
+}
+
 // ParseMonth reads a month such as "2026-02".
 func ParseMonth(s string) (Window, error) {
 	t, err := time.Parse("2006-01", s)

@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -183,7 +184,7 @@ func (g *Guard) CheckURL(pointer, text string) error {
 
 // post sends a body and judges the answer.
 func (g *Guard) post(ctx context.Context, address string, header http.Header, body []byte) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader(string(body)))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
 	if err != nil {
 		return &Error{What: "address", Cause: errors.New("it cannot be read"), permanent: true}
 	}

@@ -149,6 +149,12 @@ func (l jobLease) Hold(ctx context.Context, name string) (context.Context, func(
 		}
 		return nil, nil, err
 	}
+	held, release := holding(ctx, lease)
+	return held, release, nil
+}
+
+// holding returns a context that ends with a lease, and what gives the lease back.
+func holding(ctx context.Context, lease *eventlog.Lease) (held context.Context, release func()) {
 	held, cancel := context.WithCancel(ctx)
 	go func() {
 		select {
@@ -157,7 +163,7 @@ func (l jobLease) Hold(ctx context.Context, name string) (context.Context, func(
 		}
 		cancel()
 	}()
-	return held, func() { cancel(); writerLease{lease}.Release() }, nil
+	return held, func() { cancel(); writerLease{lease}.Release() }
 }
 
 // writerClaims keeps the claim of a shard in a bucket of the log, whose updates

@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"math/big"
 	"slices"
-	"time"
 
 	"github.com/agentik-os/panda/aggregate"
 	"github.com/agentik-os/panda/alerting"
@@ -22,8 +20,8 @@ func (s *alertSource) Facts(_ context.Context, tenant string, l alerting.Limit) 
 		return alerting.Facts{}, fmt.Errorf("describe an alert of %s: %w", tenant, alerting.ErrGone)
 	}
 	f := alerting.Facts{TenantName: t.Name, TenantSlug: t.Slug, Next: nextOf(&l)}
-	window, ok := windowOfPeriod(l.Period)
-	if !ok || unitOf(l.Limit) != alerting.UnitUSD && l.Limit != alerting.LimitTokens {
+	window, err := schemas.ParseWindow(l.Period)
+	if err != nil || unitOf(l.Limit) != alerting.UnitUSD && l.Limit != alerting.LimitTokens {
 		return f, nil // of a level nobody's cost is a share
 	}
 	live, err := s.live()
@@ -36,14 +34,6 @@ func (s *alertSource) Facts(_ context.Context, tenant string, l alerting.Limit) 
 		f.Agents = sharesOf(live, tenant, window, &l, within, schemas.ByAgent)
 	}
 	return f, nil
-}
-
-func windowOfPeriod(period string) (schemas.Window, bool) {
-	if w, err := schemas.ParseMonth(period); err == nil {
-		return w, true
-	}
-	day, err := time.Parse(time.DateOnly, period)
-	return schemas.Window{Grain: schemas.GrainDay, Start: day}, err == nil
 }
 
 // partOf returns the dimension whose name a limit is of, "" for the tenant as a whole.
@@ -86,19 +76,14 @@ func sharesOf(live *aggregate.Live, tenant string, w schemas.Window, l *alerting
 	for i := range groups {
 		g := &groups[i]
 		if part := measure(g); g.Names[0] != "" && part.Sign() > 0 && len(shares) < sharesMax {
-			shares = append(shares, alerting.Share{Name: g.Names[0], Cost: g.Cost, Percent: percentOfMoney(part, whole)})
+			share := alerting.Share{Name: g.Names[0], Cost: g.Cost}
+			if whole.Sign() > 0 { // voids may leave nothing of it
+				share.Percent = int(percentOf(part, whole).Int64())
+			}
+			shares = append(shares, share)
 		}
 	}
 	return shares
-}
-
-// percentOfMoney is part in whole percent of whole, rounded down; 0 of nothing.
-func percentOfMoney(part, whole schemas.Money) int {
-	if whole.Sign() <= 0 {
-		return 0
-	}
-	n := new(big.Int).Mul(part.Big(), big.NewInt(100))
-	return int(n.Quo(n, whole.Big()).Int64())
 }
 
 // nextOf says what happens at a limit, and what already does.

@@ -137,13 +137,6 @@ func (l alertLease) Hold(ctx context.Context, name string) (context.Context, fun
 	if err != nil {
 		return nil, nil, err
 	}
-	held, cancel := context.WithCancel(ctx)
-	go func() {
-		select {
-		case <-lease.Lost():
-		case <-held.Done():
-		}
-		cancel()
-	}()
-	return held, func() { cancel(); writerLease{lease}.Release() }, nil
+	held, release := holding(ctx, lease)
+	return held, release, nil
 }

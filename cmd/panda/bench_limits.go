@@ -110,9 +110,7 @@ func (b *benchRun) loadedInto(ctx context.Context, sum *bench.Loaded, l bench.Lo
 	if err != nil {
 		return err
 	}
-	sum.Requests += one.Requests
-	sum.Refused += one.Refused
-	sum.Acks = append(sum.Acks, one.Acks...)
+	sum.Add(&one)
 	return nil
 }
 

@@ -64,6 +64,17 @@ type Loaded struct {
 	Acks Samples `json:"acks"`
 }
 
+// Add adds what became of another load, but for the time of both, which are the caller's
+// to say.
+func (l *Loaded) Add(o *Loaded) {
+	l.Requests += o.Requests
+	l.Accepted += o.Accepted
+	l.Refused += o.Refused
+	l.Bytes += o.Bytes
+	l.LastSeq = max(l.LastSeq, o.LastSeq)
+	l.Acks = append(l.Acks, o.Acks...)
+}
+
 // Share is the generator's processor time in cores per 100,000 events/s.
 func (l *Loaded) Share() float64 {
 	if l.Accepted == 0 {
@@ -100,12 +111,7 @@ func (l *Load) Run(ctx context.Context) (Loaded, error) {
 	err = group.Wait()
 	sum.Took, sum.CPU = time.Since(began), own()-before
 	for _, s := range senders {
-		sum.Requests += s.sum.Requests
-		sum.Accepted += s.sum.Accepted
-		sum.Refused += s.sum.Refused
-		sum.Bytes += s.sum.Bytes
-		sum.LastSeq = max(sum.LastSeq, s.sum.LastSeq)
-		sum.Acks = append(sum.Acks, s.sum.Acks...)
+		sum.Add(&s.sum)
 	}
 	return sum, err
 }

@@ -14,8 +14,6 @@ import (
 //
 // It keeps a moment per tenant that was refused lately. A crash leaves nothing.
 type refusals struct {
-	now func() time.Time
-
 	mu      sync.Mutex           // guards what follows
 	due     map[string]time.Time // when a tenant's next refusal may be answered
 	sweptAt time.Time
@@ -32,13 +30,13 @@ const (
 	refusalHeldMax = 2 * time.Second
 )
 
-func newRefusals() *refusals { return &refusals{now: time.Now, due: map[string]time.Time{}} }
+func newRefusals() *refusals { return &refusals{due: map[string]time.Time{}} }
 
 // take returns how long a tenant's refusal has to wait.
 func (f *refusals) take(tenant string) time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	now := f.now()
+	now := time.Now()
 	f.sweep(now)
 	due := f.due[tenant]
 	if rested := now.Add(-refusalsAtOnce * refusalEvery); due.Before(rested) {
@@ -74,7 +72,7 @@ func (f *refusals) hold(ctx context.Context, ending <-chan struct{}, tenant stri
 	if wait == 0 {
 		return 0
 	}
-	began := f.now()
+	began := time.Now()
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
@@ -82,5 +80,5 @@ func (f *refusals) hold(ctx context.Context, ending <-chan struct{}, tenant stri
 	case <-ctx.Done():
 	case <-ending:
 	}
-	return f.now().Sub(began)
+	return time.Since(began)
 }

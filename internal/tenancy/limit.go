@@ -1,6 +1,8 @@
 package tenancy
 
 import (
+	"iter"
+	"maps"
 	"strconv"
 	"time"
 
@@ -55,25 +57,26 @@ type limitAges struct {
 	budgets map[budgetKey]limitAge
 }
 
-// budgetsOf lists all budgets of a tenant, its own first.
-func budgetsOf(t *Tenant) map[budgetKey]schemas.Money {
-	all := make(map[budgetKey]schemas.Money, 2+2*len(t.Budgets))
-	if t.HasBudget {
-		all[budgetKey{}] = t.MonthlyBudget
-	}
-	if t.HasDailyBudget {
-		all[budgetKey{daily: true}] = t.DailyBudget
-	}
-	for i := range t.Budgets {
-		b := &t.Budgets[i]
-		if !b.DailyOnly {
-			all[budgetKey{of: b.Kind, name: b.Name}] = b.MonthlyBudget
+// budgets are all budgets of a tenant: its own, then those of its parts in the order of
+// Budgets, of each that of the month first.
+func (t *Tenant) budgets() iter.Seq2[budgetKey, schemas.Money] {
+	return func(yield func(budgetKey, schemas.Money) bool) {
+		if t.HasBudget && !yield(budgetKey{}, t.MonthlyBudget) {
+			return
 		}
-		if b.HasDaily {
-			all[budgetKey{of: b.Kind, name: b.Name, daily: true}] = b.DailyBudget
+		if t.HasDailyBudget && !yield(budgetKey{daily: true}, t.DailyBudget) {
+			return
+		}
+		for i := range t.Budgets {
+			b := &t.Budgets[i]
+			if !b.DailyOnly && !yield(budgetKey{of: b.Kind, name: b.Name}, b.MonthlyBudget) {
+				return
+			}
+			if b.HasDaily && !yield(budgetKey{of: b.Kind, name: b.Name, daily: true}, b.DailyBudget) {
+				return
+			}
 		}
 	}
-	return all
 }
 
 // follow notes which limits an event changes; was is nil for a new tenant. What counts
@@ -91,7 +94,7 @@ func (a *limitAges) follow(plans *Catalog, was, now *Tenant, at time.Time) {
 			a.quotas[name] = age
 		}
 	}
-	held, wanted := budgetsOf(was), budgetsOf(now)
+	held, wanted := maps.Collect(was.budgets()), maps.Collect(now.budgets())
 	for key, amount := range wanted {
 		if old, there := held[key]; !there || old != amount {
 			a.budgets[key] = age
@@ -129,24 +132,9 @@ func (r *Registry) Limits(tenantID string) (Tenant, []HeldLimit, bool) {
 		age := e.limits.quotas[name]
 		limits = append(limits, HeldLimit{Quota: name, Max: quotas.Of(name), Seq: age.seq, Since: age.at})
 	}
-	budget := func(key budgetKey, amount schemas.Money) {
+	for key, amount := range e.budgets() {
 		age := e.limits.budgets[key]
 		limits = append(limits, HeldLimit{Of: key.of, Name: key.name, Daily: key.daily, Amount: amount, Seq: age.seq, Since: age.at})
-	}
-	if e.HasBudget {
-		budget(budgetKey{}, e.MonthlyBudget)
-	}
-	if e.HasDailyBudget {
-		budget(budgetKey{daily: true}, e.DailyBudget)
-	}
-	for i := range e.Budgets {
-		b := &e.Budgets[i]
-		if !b.DailyOnly {
-			budget(budgetKey{of: b.Kind, name: b.Name}, b.MonthlyBudget)
-		}
-		if b.HasDaily {
-			budget(budgetKey{of: b.Kind, name: b.Name, daily: true}, b.DailyBudget)
-		}
 	}
 	return e.Tenant, limits, true
 }

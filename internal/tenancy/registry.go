@@ -249,25 +249,13 @@ func (r *Registry) Position() uint64 {
 // WaitFor returns when the registry has folded the record at seq. The error is
 // schemas.ErrUnavailable when that takes longer than Config.WaitMax.
 func (r *Registry) WaitFor(ctx context.Context, seq uint64) error {
-	timer := time.NewTimer(r.cfg.WaitMax)
-	defer timer.Stop()
-	for {
-		r.mu.RLock()
-		applied, moved := r.applied, r.moved
-		r.mu.RUnlock()
-		if applied >= seq {
-			return nil
-		}
-		select {
-		case <-moved:
-		case <-timer.C:
-			return fmt.Errorf("wait for control event %d: %w: the registry is at %d", seq, schemas.ErrUnavailable, applied)
-		case <-r.stopped:
-			return fmt.Errorf("wait for control event %d: %w: the registry was stopped", seq, schemas.ErrUnavailable)
-		case <-ctx.Done():
-			return fmt.Errorf("wait for control event %d: %w", seq, ctx.Err())
-		}
-	}
+	fold := eventlog.Fold{Name: "the registry", Record: "control event", WaitMax: r.cfg.WaitMax, Stopped: r.stopped,
+		Look: func() (uint64, <-chan struct{}) {
+			r.mu.RLock()
+			defer r.mu.RUnlock()
+			return r.applied, r.moved
+		}}
+	return fold.WaitFor(ctx, seq)
 }
 
 // ByID returns a tenant, deleted ones included.
