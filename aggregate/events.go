@@ -127,6 +127,18 @@ type Intake struct {
 	Late, Unpriced int64
 }
 
+// Add adds what came in elsewhere.
+func (in *Intake) Add(o *Intake) {
+	in.Messages += o.Messages
+	in.Events += o.Events
+	in.Accepted += o.Accepted
+	in.Duplicates += o.Duplicates
+	in.Conflicts += o.Conflicts
+	in.Quarantined += o.Quarantined
+	in.Late += o.Late
+	in.Unpriced += o.Unpriced
+}
+
 // Intake returns the sums of the ledger for ranges committed from from (in) to
 // to (out). It is about all tenants, for those who run the platform.
 func (r *Reader) Intake(ctx context.Context, from, to time.Time) (Intake, error) {

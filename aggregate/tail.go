@@ -31,6 +31,13 @@ type Sums struct {
 	Cost          schemas.Money
 }
 
+// Add adds what another ledger adds up to.
+func (s *Sums) Add(o *Sums) {
+	s.Calls += o.Calls
+	s.Tokens += o.Tokens
+	s.Cost = s.Cost.Add(o.Cost)
+}
+
 // Sums returns what the whole ledger adds up to.
 func (r *Reader) Sums(ctx context.Context) (Sums, error) {
 	rows, err := r.db.Query(ctx, statement("sums"))

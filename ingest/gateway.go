@@ -39,8 +39,8 @@ type GatewayConfig struct {
 	// reach of a scope, else an error for httpapi.ProblemOf. Default: nobody can be
 	// named.
 	FindTenant func(scope tenancy.Scope, idOrSlug string) (string, error)
-	// Shard says which shard a tenant belongs to. Default: shard 0 for all.
-	Shard func(tenant string) uint32
+	// Shard says which shard a tenant belongs to. Default: the only one.
+	Shard func(tenant string) schemas.Shard
 	// Now is the clock that events' times are checked against.
 	Now func() time.Time
 	// Admit says whether events of a tenant may come in now; it refuses when the
@@ -91,7 +91,7 @@ func (cfg GatewayConfig) withDefaults() GatewayConfig {
 		cfg.FindTenant = func(tenancy.Scope, string) (string, error) { return "", tenancy.ErrNotFound }
 	}
 	if cfg.Shard == nil {
-		cfg.Shard = func(string) uint32 { return 0 }
+		cfg.Shard = func(string) schemas.Shard { return schemas.Shard{} }
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -267,6 +267,7 @@ func (g *Gateway) handle(r *http.Request, scope tenancy.Scope, in door, x *excha
 	if err := g.cfg.MayStore(scope, tenant); err != nil {
 		return err
 	}
+	x.shard = g.cfg.Shard(tenant)
 	if err := g.store(r.Context(), tenant, in, x); err != nil {
 		return err
 	}
@@ -307,7 +308,7 @@ func refusal(err error, wait time.Duration) error {
 // sees an error, sends the batch again, and what was stored is recognised.
 func (g *Gateway) store(ctx context.Context, tenant string, in door, x *exchange) error {
 	began := time.Now()
-	subject := schemas.EnvelopeSubject(g.cfg.Shard(tenant), tenant)
+	subject := x.shard.EnvelopeSubject(tenant)
 	stored := 0
 	for parts := []int{len(x.events)}; len(parts) > 0 && stored < len(x.events); {
 		n := parts[len(parts)-1]

@@ -46,7 +46,8 @@ type exchange struct {
 	envelope []byte
 	answer   []byte
 
-	seq    uint64 // of the last message stored
+	shard  schemas.Shard // of the tenant
+	seq    uint64        // of the last message stored
 	counts struct{ accepted, duplicates, conflicts, rejected int }
 	wired  int64 // bytes of the body as sent
 }
@@ -207,7 +208,9 @@ func (x *exchange) writeAnswer(onlyRejected bool) {
 	b = strconv.AppendInt(b, int64(x.counts.conflicts), 10)
 	b = append(b, `,"rejected":`...)
 	b = strconv.AppendInt(b, int64(x.counts.rejected), 10)
-	b = append(b, `,"stream":"`+schemas.StreamUsage+`"`...)
+	b = append(b, `,"stream":"`...)
+	b = append(b, x.shard.Stream()...)
+	b = append(b, '"')
 	if x.seq > 0 {
 		b = append(b, `,"seq":`...)
 		b = strconv.AppendUint(b, x.seq, 10)

@@ -71,7 +71,7 @@ func (l *envelopeLog) Append(ctx context.Context, subject, id string, data []byt
 func testGateway(t testing.TB, log Appender, change func(*GatewayConfig)) http.Handler {
 	t.Helper()
 	cfg := GatewayConfig{Key: gatewayKey, Now: func() time.Time { return gatewayNow },
-		Shard: func(string) uint32 { return 3 }, Logger: zerolog.Nop()}
+		Shard: func(string) schemas.Shard { return schemas.Shard{ID: 3, Of: 4} }, Logger: zerolog.Nop()}
 	if change != nil {
 		change(&cfg)
 	}
@@ -150,7 +150,7 @@ func TestGatewayStoresBeforeItAnswers(t *testing.T) {
 	log := &envelopeLog{t: t}
 	h := testGateway(t, log, nil)
 	got := post(t, h, "/v1/events", batchOf(call("a"), call("b")))
-	want := reply{Status: 200, Accepted: 2, Stream: "USAGE", Seq: 1, Events: []replyEvent{
+	want := reply{Status: 200, Accepted: 2, Stream: "USAGE-3", Seq: 1, Events: []replyEvent{
 		{Index: 0, ID: "a", Verdict: "accepted"}, {Index: 1, ID: "b", Verdict: "accepted"}}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -73,7 +73,7 @@ func TestPauseEndsWithTheLease(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		log := &memoryLog{}
-		log.append(schemas.PricesSubject(0), []byte("1"))
+		log.append(schemas.Shard{}.PricesSubject(), []byte("1"))
 		store := &memoryStore{rejects: map[string]string{}, fault: func(string) error { return nil }}
 		w := newTestWriter(t, log, store)
 		lease := freeLease{lost: make(chan struct{})}

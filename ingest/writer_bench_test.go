@@ -36,7 +36,7 @@ func BenchmarkWriter(b *testing.B) {
 			})
 		}
 		tenant := fmt.Sprintf("ten_%012d", m)
-		log.append(schemas.EnvelopeSubject(0, tenant), EncodeEnvelope(nil, tenant, events, 0, []byte("k")))
+		log.append(schemas.Shard{}.EnvelopeSubject(tenant), EncodeEnvelope(nil, tenant, events, 0, []byte("k")))
 	}
 	prices := newMemoryPrices(b)
 	w := NewWriter(WriterConfig{Key: []byte("k")}, log, NewTables(discardDB{}, nil), prices)

@@ -143,7 +143,7 @@ func TestClockThatWentBack(t *testing.T) {
 	at := time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC)
 	store := &memoryStore{fault: func(string) error { return nil }, ledger: []LedgerRow{{From: 1, To: 1, Epoch: 77, CommittedAt: at}}}
 	log := &memoryLog{}
-	log.append(schemas.PricesSubject(0), []byte("1"))
+	log.append(schemas.Shard{}.PricesSubject(), []byte("1"))
 	w := newTestWriter(t, log, store)
 	for _, c := range []struct {
 		now, most time.Duration

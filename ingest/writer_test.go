@@ -256,7 +256,7 @@ func drain(t *testing.T, w *Writer, log *memoryLog, store *memoryStore) {
 // messages, with the same and with other content, with voids of events that
 // exist, do not exist yet, and are void already, and with poison among them.
 func fillLog(log *memoryLog, rng *rand.Rand) {
-	log.append(schemas.PricesSubject(0), []byte("1"))
+	log.append(schemas.Shard{}.PricesSubject(), []byte("1"))
 	for range 40 {
 		tenant := []string{"ten_a", "ten_b"}[rng.IntN(2)]
 		switch rng.IntN(12) {
@@ -264,10 +264,10 @@ func fillLog(log *memoryLog, rng *rand.Rand) {
 			log.append(schemas.DirectSubject(tenant), []byte("{not json"))
 			continue
 		case 1:
-			log.append(schemas.EnvelopeSubject(0, tenant), []byte("PEforged envelope of somebody"))
+			log.append(schemas.Shard{}.EnvelopeSubject(tenant), []byte("PEforged envelope of somebody"))
 			continue
 		case 2:
-			log.append(schemas.PricesSubject(0), []byte("2"))
+			log.append(schemas.Shard{}.PricesSubject(), []byte("2"))
 			continue
 		}
 		var events []schemas.Event
@@ -285,7 +285,7 @@ func fillLog(log *memoryLog, rng *rand.Rand) {
 			}
 			events = append(events, e)
 		}
-		log.append(schemas.EnvelopeSubject(0, tenant), EncodeEnvelope(nil, tenant, events, 0, []byte("k")))
+		log.append(schemas.Shard{}.EnvelopeSubject(tenant), EncodeEnvelope(nil, tenant, events, 0, []byte("k")))
 	}
 }
 
@@ -480,7 +480,7 @@ func TestWriterStopsWhenTheLogIsShort(t *testing.T) {
 		t.Errorf("a log that ends before the ledger: %v", err)
 	}
 	log := &memoryLog{}
-	log.append(schemas.PricesSubject(0), []byte("1"))
+	log.append(schemas.Shard{}.PricesSubject(), []byte("1"))
 	log.records[0].Seq = 4
 	store.ledger = []LedgerRow{{From: 1, To: 1, Epoch: 78}}
 	err = newTestWriter(t, log, store).Run(t.Context())
@@ -501,15 +501,15 @@ func TestPriceRevisionFollowsTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &memoryLog{}
 		send := func(events ...schemas.Event) {
-			log.append(schemas.EnvelopeSubject(0, "ten_a"), EncodeEnvelope(nil, "ten_a", events, 0, []byte("k")))
+			log.append(schemas.Shard{}.EnvelopeSubject("ten_a"), EncodeEnvelope(nil, "ten_a", events, 0, []byte("k")))
 		}
 		call := func(id string) schemas.Event {
 			return schemas.Event{ID: id, Source: "/s", Type: schemas.TypeLLMCall, Model: "m", Time: 1_770_000_000_000, Tokens: schemas.Tokens{schemas.Input: 3}}
 		}
 		send(call("unpriced"))
-		log.append(schemas.PricesSubject(0), []byte("1"))
+		log.append(schemas.Shard{}.PricesSubject(), []byte("1"))
 		send(call("first"))
-		log.append(schemas.PricesSubject(0), []byte("2"))
+		log.append(schemas.Shard{}.PricesSubject(), []byte("2"))
 		send(call("second"), schemas.Event{ID: "v", Source: "/s", Type: schemas.TypeVoid, Time: 1_770_000_000_000, Corrects: schemas.EventRef{Source: "/s", ID: "first"}})
 		store := &memoryStore{rejects: map[string]string{}, fault: func(string) error { return nil }}
 		drain(t, newTestWriter(t, log, store), log, store)

@@ -16,11 +16,13 @@ import (
 // The adapters between what the stages ask for and what internal packages give.
 // They hold no decision.
 
-// usageLog is stream USAGE as the writer and the gateway see it.
+// usageLog is the log as the gateway sees it, which appends to every shard, and as the
+// writer sees it, which reads one.
 type usageLog struct {
-	log *eventlog.Log
-	// appended is told the position of every append, for the lag.
-	appended func(seq uint64)
+	log   *eventlog.Log
+	shard schemas.Shard
+	// appended is told the tenant and the position of every append, for the lag.
+	appended func(tenant string, seq uint64)
 	// erased knows where messages were erased for ever.
 	erased *erasure.Places
 }
@@ -32,25 +34,26 @@ const recordBytesMax = 32 << 20
 func (l usageLog) Append(ctx context.Context, subject, id string, data []byte) (uint64, bool, error) {
 	ack, err := l.log.Append(ctx, eventlog.Message{Subject: subject, ID: id, Data: data})
 	if err == nil {
-		l.appended(ack.Seq)
+		_, tenant := schemas.ParseUsageSubject(subject)
+		l.appended(tenant, ack.Seq)
 	}
 	return ack.Seq, ack.Duplicate, err
 }
 
 func (l usageLog) End(ctx context.Context) (last, epoch uint64, err error) {
-	state, err := l.log.State(ctx, schemas.StreamUsage)
+	state, err := l.log.State(ctx, l.shard.Stream())
 	return state.Last, state.Epoch, err
 }
 
 func (l usageLog) Read(ctx context.Context, from uint64) (ingest.LogReader, error) {
-	reader, err := l.log.Read(ctx, eventlog.ReadConfig{Stream: schemas.StreamUsage, From: from})
+	reader, err := l.log.Read(ctx, eventlog.ReadConfig{Stream: l.shard.Stream(), From: from})
 	if errors.Is(err, eventlog.ErrTruncated) && l.erased != nil {
 		// The oldest records may have been erased and not trimmed: then the next one is
 		// the one to begin with.
-		state, stateErr := l.log.State(ctx, schemas.StreamUsage)
+		state, stateErr := l.log.State(ctx, l.shard.Stream())
 		if stateErr == nil && from < state.First {
 			if gone, coverErr := l.erased.Cover(ctx, from, state.First-1); coverErr == nil && gone {
-				reader, err = l.log.Read(ctx, eventlog.ReadConfig{Stream: schemas.StreamUsage, From: state.First})
+				reader, err = l.log.Read(ctx, eventlog.ReadConfig{Stream: l.shard.Stream(), From: state.First})
 			}
 		}
 	}
@@ -89,20 +92,21 @@ func (l writerLease) Release() {
 	_ = l.Lease.Release(ctx)
 }
 
-// countedLog is stream USAGE as verify sees it.
+// countedLog is a shard's stream as verify sees it.
 type countedLog struct {
-	log *eventlog.Log
-	key []byte
+	log   *eventlog.Log
+	shard schemas.Shard
+	key   []byte
 }
 
 func (l countedLog) Bounds(ctx context.Context) (first, last uint64, err error) {
-	state, err := l.log.State(ctx, schemas.StreamUsage)
+	state, err := l.log.State(ctx, l.shard.Stream())
 	return state.First, state.Last, err
 }
 
 func (l countedLog) Counts(ctx context.Context, from, to uint64, each func(seq uint64, events int) error) error {
 	const recordsMax = 4096
-	reader, err := usageLog{log: l.log}.Read(ctx, from)
+	reader, err := usageLog{log: l.log, shard: l.shard}.Read(ctx, from)
 	if err != nil {
 		return err
 	}
@@ -114,7 +118,7 @@ func (l countedLog) Counts(ctx context.Context, from, to uint64, each func(seq u
 		}
 		if len(records) == 0 {
 			// The last ones may have been erased, and then nothing comes.
-			newest, err := l.log.LastOf(ctx, schemas.StreamUsage, schemas.SubjectsDirect, schemas.SubjectsEnvelope, schemas.SubjectsPrices)
+			newest, err := l.log.LastOf(ctx, l.shard.Stream(), l.shard.Subjects()...)
 			if err != nil || newest < next {
 				return err
 			}

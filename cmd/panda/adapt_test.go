@@ -16,7 +16,8 @@ import (
 // far behind, and taken in again by themselves.
 func TestAdmit(t *testing.T) {
 	t.Parallel()
-	p := &pipeline{cfg: Config{DiskFreeMin: 100, LagMax: time.Minute}, lag: newLagMonitor(time.Minute), registry: tenancy.New(tenancy.Config{}, nil)}
+	lag := newLagMonitor(time.Minute)
+	p := &pipeline{cfg: Config{DiskFreeMin: 100, LagMax: time.Minute}, shards: []*shard{{lag: lag}}, registry: tenancy.New(tenancy.Config{}, nil)}
 	check := func(what string, admitted bool) {
 		t.Helper()
 		wait, err := p.admit("acme")
@@ -25,17 +26,17 @@ func TestAdmit(t *testing.T) {
 		}
 	}
 	check("nothing is known yet", true)
-	p.lag.space = eventlog.Space{DiskFree: 99}
+	lag.space = eventlog.Space{DiskFree: 99}
 	check("too little of the disk is free", false)
-	p.lag.space.DiskFree = 100
+	lag.space.DiskFree = 100
 	check("enough of the disk is free", true)
-	p.lag.appended(5)
-	p.lag.mark(time.Now().Add(-2 * time.Minute))
+	lag.appended(5)
+	lag.mark(time.Now().Add(-2 * time.Minute))
 	check("an event waits for two minutes", false)
-	p.lag.committed(5)
+	lag.committed(5)
 	check("it is written", true)
-	p.lag.appended(6)
-	p.lag.mark(time.Now())
+	lag.appended(6)
+	lag.mark(time.Now())
 	check("the next one waits for a moment", true)
 }
 

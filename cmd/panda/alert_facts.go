@@ -24,7 +24,7 @@ func (s *alertSource) Facts(_ context.Context, tenant string, l alerting.Limit) 
 	if err != nil || unitOf(l.Limit) != alerting.UnitUSD && l.Limit != alerting.LimitTokens {
 		return f, nil // of a level nobody's cost is a share
 	}
-	live, err := s.live()
+	live, err := s.live(tenant)
 	if err != nil {
 		return alerting.Facts{}, err
 	}

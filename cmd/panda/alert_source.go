@@ -15,8 +15,8 @@ import (
 // registry, put together.
 type alertSource struct {
 	registry *tenancy.Registry
-	// live returns the live totals, or why there are none yet.
-	live func() (*aggregate.Live, error)
+	// live returns the live totals of a tenant's shard, or why there are none yet.
+	live func(tenant string) (*aggregate.Live, error)
 	// calls returns the calls that count against a tenant's present minute.
 	calls func(tenant string) int64
 	peaks callPeaks
@@ -29,11 +29,11 @@ var _ alerting.Source = (*alertSource)(nil)
 func newAlertSource(p *pipeline) *alertSource {
 	return &alertSource{
 		registry: p.registry, calls: p.calls, now: time.Now,
-		live: func() (*aggregate.Live, error) {
+		live: func(tenant string) (*aggregate.Live, error) {
 			if err := p.ready(); err != nil {
 				return nil, err
 			}
-			return p.live, nil
+			return p.of(tenant).live, nil
 		},
 	}
 }
@@ -55,7 +55,7 @@ func (s *alertSource) Tenants() []string {
 
 // Reading returns a tenant's limits and what is used of them, as of one commit.
 func (s *alertSource) Reading(_ context.Context, tenant string) (alerting.Reading, error) {
-	live, err := s.live()
+	live, err := s.live(tenant)
 	if err != nil {
 		return alerting.Reading{}, err
 	}

@@ -58,7 +58,7 @@ func newAlertBench(t *testing.T, at time.Time) *alertBench {
 	b := &alertBench{t: t, log: eventlogtest.Open(t), at: at}
 	b.registry = tenancy.New(tenancy.Config{Now: b.now}, b.log)
 	b.live = aggregate.NewLive(aggregate.LiveConfig{Now: b.now}, emptyStore{})
-	b.source = &alertSource{registry: b.registry, now: b.now, live: func() (*aggregate.Live, error) { return b.live, nil },
+	b.source = &alertSource{registry: b.registry, now: b.now, live: func(string) (*aggregate.Live, error) { return b.live, nil },
 		calls: func(string) int64 { b.mu.Lock(); defer b.mu.Unlock(); return b.api }}
 	b.book = alerting.NewBook(alerting.BookConfig{Now: b.now}, b.log)
 	b.evaluator = alerting.NewEvaluator(alerting.EvaluatorConfig{Lease: alertLease{b.log}}, b.log, b.book, b.source)

@@ -31,7 +31,7 @@ func tenantsOf(rows []schemas.Accepted) []string {
 // log can take, and 1 MB.
 const ackTimesMax = 1 << 16
 
-// ackTimes remembers when this process acknowledged the newest messages of stream USAGE.
+// ackTimes remembers when this process acknowledged the newest messages of a shard.
 type ackTimes struct {
 	mu   sync.Mutex
 	ring []ackTime

@@ -17,7 +17,6 @@ type alerts struct {
 	source    *alertSource
 	book      *alerting.Book
 	evaluator *alerting.Evaluator
-	acks      *ackTimes
 }
 
 func (p *pipeline) newAlerts() (*alerts, error) {
@@ -25,7 +24,7 @@ func (p *pipeline) newAlerts() (*alerts, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &alerts{source: newAlertSource(p), acks: newAckTimes(time.Now)}
+	a := &alerts{source: newAlertSource(p)}
 	a.book = alerting.NewBook(alerting.BookConfig{Logger: p.logger.With().Str("part", "alerts").Logger()}, p.log)
 	a.evaluator = alerting.NewEvaluator(alerting.EvaluatorConfig{
 		Thresholds: thresholds, Lease: alertLease{p.log}, Metrics: alerting.NewEvaluatorMetrics(p.metrics),
@@ -50,15 +49,10 @@ func (a *alerts) run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// committed tells of what was counted.
-func (a *alerts) committed(rows []schemas.Accepted) {
-	a.evaluator.Touch(tenantsOf(rows), a.acks.oldest(rows))
-}
-
-// appended notes a message that was acknowledged here.
-func (p *pipeline) appended(seq uint64) {
-	p.lag.appended(seq)
-	p.alerts.acks.appended(seq)
+// committed tells of what was counted, and when the oldest of it was acknowledged; zero
+// if that is not known.
+func (a *alerts) committed(rows []schemas.Accepted, acked time.Time) {
+	a.evaluator.Touch(tenantsOf(rows), acked)
 }
 
 // parseThresholds reads the setting: percents with commas between.

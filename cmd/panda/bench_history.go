@@ -39,7 +39,7 @@ func (b *benchRun) disk(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := p.live.WaitFor(ctx, loaded.LastSeq); err != nil {
+	if err := p.shards[0].live.WaitFor(ctx, loaded.LastSeq); err != nil {
 		return err
 	}
 	raw, keys, columns, err := bench.Sizes(ctx, p.db)
@@ -105,7 +105,7 @@ func (b *benchRun) prepareHistory(ctx context.Context) (_ *history, err error) {
 		if last, err = lastRecord(ctx, p); err != nil {
 			return err
 		}
-		if err := p.live.WaitFor(ctx, last); err != nil {
+		if err := p.shards[0].live.WaitFor(ctx, last); err != nil {
 			return err
 		}
 		book, err := p.prices.Current(ctx)
@@ -150,7 +150,7 @@ func (b *benchRun) fillHistory(ctx context.Context, h *history) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	worker := rollup.New(rollup.Config{Shard: shard, Log: cfg.logger(b.stderr)}, rollup.NewTables(db, nil))
+	worker := rollup.New(rollup.Config{ Log: cfg.logger(b.stderr)}, rollup.NewTables(db, nil))
 	first, rest := b.split()
 	few := len(h.tenants) / 10
 	var hour [2]bench.Samples

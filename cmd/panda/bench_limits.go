@@ -129,7 +129,7 @@ func (b *benchRun) refused(ctx context.Context, p *pipeline) (map[string]int64, 
 		if answers["429"] > 0 {
 			last, err := lastRecord(ctx, p)
 			if err == nil {
-				err = p.live.WaitFor(waiting, last)
+				err = p.shards[0].live.WaitFor(waiting, last)
 			}
 			if err != nil && waiting.Err() == nil {
 				return nil, err

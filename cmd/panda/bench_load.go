@@ -39,7 +39,7 @@ func (b *benchRun) throughput(ctx context.Context, p *pipeline, l bench.Load) er
 	if err != nil {
 		return err
 	}
-	if err := p.live.WaitFor(ctx, first); err != nil { // what earlier rows sent
+	if err := p.shards[0].live.WaitFor(ctx, first); err != nil { // what earlier rows sent
 		return err
 	}
 	var loaded bench.Loaded
@@ -57,7 +57,7 @@ func (b *benchRun) throughput(ctx context.Context, p *pipeline, l bench.Load) er
 			return err
 		}
 		began := time.Now()
-		err = p.live.WaitFor(ctx, loaded.LastSeq)
+		err = p.shards[0].live.WaitFor(ctx, loaded.LastSeq)
 		drained = time.Since(began)
 		return err
 	})
@@ -161,7 +161,7 @@ func (b *benchRun) alone(ctx context.Context, p *pipeline, first, last uint64, e
 func (b *benchRun) quiet(ctx context.Context, p *pipeline, seq uint64) error {
 	waiting, cancel := context.WithTimeout(ctx, b.sizes.settle)
 	defer cancel()
-	if err := p.worker.WaitFor(waiting, seq); err != nil && waiting.Err() == nil {
+	if err := p.shards[0].worker.WaitFor(waiting, seq); err != nil && waiting.Err() == nil {
 		return err
 	}
 	quiet, err := bench.Settle(ctx, p.db, b.sizes.settle)

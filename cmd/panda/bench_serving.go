@@ -121,7 +121,7 @@ func (b *benchRun) ack(ctx context.Context, p *pipeline, l bench.Load) error {
 	if err != nil {
 		return err
 	}
-	if err := p.live.WaitFor(ctx, loaded.LastSeq); err != nil {
+	if err := p.shards[0].live.WaitFor(ctx, loaded.LastSeq); err != nil {
 		return err
 	}
 	record, err := p.log.Get(ctx, schemas.StreamUsage, loaded.LastSeq)
@@ -271,7 +271,7 @@ func (b *benchRun) decisions(ctx context.Context, p *pipeline, c *apiClient, ten
 	limits.Budgets[aggregate.OfDepartment] = limits.MonthlyBudget
 	window, asked := currentMonth(), aggregate.Request{Department: "support"}
 	inside, err := bench.Times(b.sizes.decisions, func() error {
-		d, _, err := p.live.Decide(tenant, window, &limits, 1, &asked)
+		d, _, err := p.shards[0].live.Decide(tenant, window, &limits, 1, &asked)
 		if err == nil && d.Verdict != aggregate.Allow {
 			err = fmt.Errorf("decision %q", d.Verdict)
 		}

@@ -70,6 +70,10 @@ type Config struct {
 	NATSRelay bool
 	// NATSReplicas is how many servers of a cluster keep each event.
 	NATSReplicas int
+	// Shards is how many parts the usage is split into by tenant, each with a stream, a
+	// database and a writer of its own. It is decided for ever when the log is made: 0
+	// takes what was decided, and 1 for a new log.
+	Shards uint32
 	// LogBytes bounds the log; 0 takes a share of the disk.
 	LogBytes int64
 	// LogAge is how long an event stays on the log, by the log's own times, after it
@@ -141,6 +145,7 @@ func (c *Config) settings(fs *pflag.FlagSet) {
 	fs.StringVar(&c.NATSListenKey, "nats-listen-key", c.NATSListenKey, "TLS key of nats-listen, PEM")
 	fs.BoolVar(&c.NATSRelay, "nats-relay", c.NATSRelay, "take direct publishing from the accounts of a NATS cluster")
 	fs.IntVar(&c.NATSReplicas, "nats-replicas", c.NATSReplicas, "how many servers of a NATS cluster keep each event")
+	fs.Uint32Var(&c.Shards, "shards", c.Shards, "into how many parts usage is split by tenant, for ever, when the log is made (0: what the log has, 1 for a new one)")
 	fs.Int64Var(&c.LogBytes, "log-bytes", c.LogBytes, "size limit of the log in bytes (0: a share of the disk)")
 	fs.DurationVar(&c.LogAge, "log-age", c.LogAge, "how long an event stays on the log after it was counted and audited")
 	fs.StringVar(&c.ClickHouseURL, "clickhouse-url", c.ClickHouseURL, "ClickHouse server, such as clickhouse://user:password@host:9000/panda (empty: a child process)")

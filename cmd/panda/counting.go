@@ -6,13 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
-	"github.com/agentik-os/panda/aggregate"
-	"github.com/agentik-os/panda/ingest"
 	"github.com/agentik-os/panda/internal/failpoint"
 	"github.com/agentik-os/panda/internal/invariant"
-	"github.com/agentik-os/panda/internal/placement"
 	"github.com/agentik-os/panda/internal/warehouse"
 	"github.com/agentik-os/panda/internal/warehouse/engine"
 	"github.com/agentik-os/panda/rollup"
@@ -44,10 +43,8 @@ func (p *pipeline) count(ctx context.Context) error {
 	const opensMax = 3
 	for opens := 1; opens < opensMax && p.cfg.ClickHouseURL == "" && errors.Is(err, schemas.ErrUnavailable); opens++ {
 		p.logger.Warn().Err(err).Msg("open the warehouse again")
-		if p.db != nil {
-			if err := p.db.Close(); err != nil {
-				return err
-			}
+		if err := p.closeWarehouse(); err != nil {
+			return err
 		}
 		err = p.openWarehouse(ctx)
 	}
@@ -63,11 +60,11 @@ func (p *pipeline) count(ctx context.Context) error {
 // countUntilBroken counts until ctx ends, or until an invariant is broken and then
 // until it is mended. It returns an error if counting ended otherwise.
 func (p *pipeline) countUntilBroken(ctx context.Context) error {
-	writer, err := p.newWriter(), p.catchUp(ctx)
+	err := p.inAll(func(s *shard) error { return s.catchUp(ctx) })
 	if err == nil {
 		p.open.Store(true)
 		p.logger.Info().Msg("warehouse is open")
-		err = p.runStages(ctx, writer)
+		err = p.runStages(ctx)
 	}
 	// What was said while no stage ran is about what is over.
 	drain(p.breach)
@@ -75,7 +72,7 @@ func (p *pipeline) countUntilBroken(ctx context.Context) error {
 	if ctx.Err() != nil || !p.monitor.Halt(err) {
 		return err
 	}
-	p.stopWaiting()
+	p.stopWaiting(errNotCounting)
 	// The doors stay open: what comes in is safe on the log, and is counted when
 	// this is over. A process that ended could not be asked why.
 	p.logger.Error().Err(err).Str("invariant", string(invariant.Of(err))).
@@ -89,7 +86,9 @@ func (p *pipeline) countUntilBroken(ctx context.Context) error {
 		}
 	}
 	p.monitor.Resume()
-	p.worker.Forget()
+	for _, s := range p.shards {
+		s.worker.Forget()
+	}
 	p.logger.Info().Msg("everything agrees again; counting goes on")
 	return nil
 }
@@ -102,11 +101,13 @@ func drain[T any](c chan T) {
 	}
 }
 
-// stopWaiting tells whoever waits for a commit or a pass that none will come: a
-// request that hangs would hold up the end of the server.
-func (p *pipeline) stopWaiting() {
-	p.live.Stop(errNotCounting)
-	p.worker.Stop(errNotCounting)
+// stopWaiting tells whoever waits for a commit or a pass that none will come, and why:
+// a request that hangs would hold up the end of the server. With nil, they may come
+// again.
+func (p *pipeline) stopWaiting(why error) {
+	for _, s := range p.shards {
+		s.stop(why)
+	}
 }
 
 // mendAloneEvery is the least time between two repairs that nobody asked for: if one
@@ -131,47 +132,28 @@ func (p *pipeline) mendAlone(ctx context.Context, breach error) bool {
 	p.mendedAlone = time.Now()
 	p.repairing.Lock()
 	defer p.repairing.Unlock()
-	done, err := p.repairer.Repair(ctx, rollup.VerifyOptions{}, p.restorable(ctx), nil)
-	if err != nil {
-		p.logger.Error().Err(err).Msg("it could not be mended")
-		return false
+	for _, s := range p.shards {
+		done, err := s.repairer.Repair(ctx, rollup.VerifyOptions{}, s.restorable(ctx), nil)
+		if err != nil {
+			s.logger.Error().Err(err).Msg("it could not be mended")
+			return false
+		}
+		if !done.Report.OK() {
+			return false
+		}
 	}
-	return done.Report.OK()
+	return true
 }
 
 // restorable reports whether everything that was ever counted is still on the log,
 // and the engine is our own: then a part may be taken out without a person.
-func (p *pipeline) restorable(ctx context.Context) bool {
-	state, err := p.log.State(ctx, schemas.StreamUsage)
-	if err != nil || p.cfg.ClickHouseURL != "" {
+func (s *shard) restorable(ctx context.Context) bool {
+	state, err := s.p.log.State(ctx, s.Stream())
+	if err != nil || s.p.cfg.ClickHouseURL != "" {
 		return false
 	}
-	whole, err := p.places.Cover(ctx, 1, state.First-1) // what was erased is not missed
+	whole, err := s.places.Cover(ctx, 1, state.First-1) // what was erased is not missed
 	return err == nil && whole
-}
-
-// catchUp holds the newest ranges against the ledger before anything is added to
-// them, because a key that a power cut took would let an event count twice; then
-// it makes the live totals.
-func (p *pipeline) catchUp(ctx context.Context) error {
-	const retryEvery = 500 * time.Millisecond
-	for {
-		err := p.auditor.Tail(ctx)
-		if err == nil {
-			err = p.live.Rebuild(ctx)
-		}
-		if !errors.Is(err, schemas.ErrUnavailable) {
-			return err
-		}
-		p.logger.Warn().Err(err).Msg("the engine is away; catch up again")
-		timer := time.NewTimer(retryEvery)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
-		}
-	}
 }
 
 // errNotCounting is the answer to who waits for something to be counted.
@@ -179,24 +161,17 @@ var errNotCounting = fmt.Errorf("nothing is counted now: %w", schemas.ErrUnavail
 
 // runStages counts until ctx ends or a stage stops for a reason that does not
 // pass by itself.
-func (p *pipeline) runStages(ctx context.Context, writer *ingest.Writer) error {
+func (p *pipeline) runStages(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	p.live.Stop(nil)
-	p.worker.Stop(nil)
-	stop := context.AfterFunc(ctx, p.stopWaiting)
+	p.stopWaiting(nil)
+	stop := context.AfterFunc(ctx, func() { p.stopWaiting(errNotCounting) })
 	defer stop()
-	group.Go(func() error {
-		p.writing.Store(writer)
-		defer p.writing.Store(nil)
-		return writer.Run(ctx)
-	})
-	group.Go(func() error { return p.worker.Run(ctx) })
+	for _, s := range p.shards {
+		writer := s.newWriter()
+		group.Go(func() error { return s.run(ctx, writer) })
+	}
 	group.Go(func() error { return p.jobs.Run(ctx) })
 	group.Go(func() error { return p.recoverMoves(ctx) })
-	if p.cfg.ClickHouseURL != "" {
-		group.Go(func() error { return p.follow(ctx) })
-	}
-	group.Go(func() error { return p.auditor.Run(ctx) })
 	group.Go(func() error {
 		select {
 		case err := <-p.breach:
@@ -225,80 +200,25 @@ func (p *pipeline) openWarehouse(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := p.db.Migrate(ctx, schemas.Migrations()); err != nil {
-		return err
-	}
-	p.placement = placement.New(placement.Config{Shared: p.db.Database(), Placed: p.registry.Placed, Prepare: p.prepareDatabase})
-	p.store = ingest.NewTables(p.db, p.placement)
-	p.live = aggregate.NewLive(aggregate.LiveConfig{Shard: shard}, aggregate.NewLiveTables(p.db, p.placement))
-	p.worker = rollup.New(rollup.Config{Shard: shard, Log: p.logger.With().Str("part", "rollup").Logger()}, rollup.NewTables(p.db, p.placement))
-	p.reader = aggregate.NewReader(aggregate.ReaderConfig{Shard: shard, Live: p.live, Rollups: p.worker, Places: p.placement}, p.db)
-	replayer := ingest.NewReplayer(ingest.ReplayerConfig{Shard: shard, Key: p.signing, Gone: p.places.Cover, Erased: p.store.Erased},
-		usageLog{log: p.log, erased: p.places}, p.store, p.prices)
-	p.verifier = rollup.NewVerifier(rollup.VerifyConfig{
-		Shard: shard, Log: countedLog{p.log, p.signing}, Replay: replayer.Check, NotOnLog: ingest.ErrNotOnLog,
-		BehindMax: p.cfg.behindMax(), Places: p.placement,
-	}, p.db)
-	p.repairer = rollup.NewRepairer(rollup.RepairConfig{
-		Restore: p.restoreWith(replayer), NotOnLog: ingest.ErrNotOnLog, Rebuild: p.live.Rebuild, Monitor: p.monitor, Metrics: p.auditMetrics,
-		Log: p.logger.With().Str("part", "repair").Logger(),
-	}, p.verifier, p.worker)
-	p.eraser, p.exporter = p.newEraser(), p.newExporter()
-	p.auditor = rollup.NewAuditor(rollup.AuditConfig{BehindMax: p.cfg.behindMax(), Excused: p.eraser.Outstanding}, p.repairer)
-	return p.addJobs()
-}
-
-// newWriter returns a writer of the shard.
-func (p *pipeline) newWriter() *ingest.Writer {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
-	}
-	holder := fmt.Sprintf("%s/%d", host, os.Getpid())
-	return ingest.NewWriter(ingest.WriterConfig{
-		Shard: shard, Key: p.signing, CommitEvery: p.cfg.CommitEvery, ClockBackMax: p.cfg.ClockBackMax,
-		Acquire: func(ctx context.Context) (ingest.Lease, error) {
-			lease, err := p.log.Acquire(ctx, fmt.Sprintf("writer-%d", shard), holder, writerLeaseTTL)
-			if err != nil {
-				return nil, err
-			}
-			// Whoever wrote before may have heard that a tenant has another place.
-			if err := p.registry.CatchUp(ctx); err != nil {
-				writerLease{lease}.Release()
-				return nil, err
-			}
-			return writerLease{lease}, nil
-		},
-		BehindMax: p.cfg.behindMax(),
-		Claims:    &writerClaims{log: p.log, shard: shard},
-		Gone:      p.places.Cover,
-		OnCommit:  p.committed,
-		OnResume:  p.resumed,
-		Metrics:   p.writerMetrics,
-		Logger:    p.logger.With().Str("part", "writer").Logger(),
-	}, usageLog{log: p.log, erased: p.places}, p.store, p.prices)
-}
-
-// committed hands accepted rows to the live totals and wakes the rollups.
-func (p *pipeline) committed(rows []schemas.Accepted, to uint64) {
-	p.live.Apply(rows, to)
-	p.lag.committed(to)
-	p.worker.Nudge()
-	p.alerts.committed(rows)
-}
-
-// resumed brings the live totals to a position of the ledger that no commit here
-// reported: another writer led, or the answer to the last commit was lost.
-func (p *pipeline) resumed(ctx context.Context, position uint64) error {
-	if p.live.Position().Seq < position {
-		if err := p.live.Rebuild(ctx); err != nil {
+	for _, s := range p.shards {
+		if err := s.open(ctx); err != nil {
 			return err
 		}
 	}
-	p.lag.committed(position)
-	p.worker.Nudge()
-	p.alerts.evaluator.Sweep()
-	return nil
+	p.exporter = p.newExporter()
+	return p.addJobs()
+}
+
+// closeWarehouse closes what openWarehouse has opened.
+func (p *pipeline) closeWarehouse() error {
+	if p.db == nil {
+		return nil
+	}
+	var errs []error
+	for _, s := range p.shards {
+		errs = append(errs, s.close())
+	}
+	return errors.Join(append(errs, p.db.Close())...)
 }
 
 // addJobs makes the schedule. The rollups are not on it: they follow commits.
@@ -318,18 +238,23 @@ func (p *pipeline) addJobs() error {
 // trim takes from the log what is old, counted, and was held against the ledger as a
 // whole.
 func (p *pipeline) trim(ctx context.Context) (string, error) {
-	first, err := p.log.Trim(ctx, schemas.StreamUsage, p.cfg.LogAge, p.verified.Load())
-	if err != nil {
-		return "", err
+	var begins []string
+	for _, s := range p.shards {
+		first, err := p.log.Trim(ctx, s.Stream(), p.cfg.LogAge, s.verified.Load())
+		if err != nil {
+			return "", err
+		}
+		begins = append(begins, strconv.FormatUint(first, 10))
 	}
-	return fmt.Sprintf("the log begins at %d", first), nil
+	return "the log begins at " + strings.Join(begins, ", "), nil
 }
 
 // auditAll holds everything against everything. What it finds stops the counting;
 // then it is mended, if it can be.
 func (p *pipeline) auditAll(ctx context.Context) (string, error) {
-	if due, err := p.eraser.Outstanding(ctx); err != nil || due {
-		if err == nil {
+	for _, s := range p.shards {
+		due, err := s.eraser.Outstanding(ctx)
+		if due && err == nil {
 			_, err = p.eraseDue(ctx) // what a backup brought back is no breach
 		}
 		if err != nil {
@@ -337,9 +262,16 @@ func (p *pipeline) auditAll(ctx context.Context) (string, error) {
 		}
 	}
 	settings := errors.Join(p.log.CheckSettings(ctx), p.db.CheckSettings(ctx))
-	report, err := p.verifier.Verify(ctx, rollup.VerifyOptions{Salt: uint64(time.Now().Unix())}, nil)
-	for i := range report.Checks {
-		err = errors.Join(err, report.Checks[i].Breach())
+	checks, reached := 0, make([]uint64, len(p.shards))
+	var err error
+	for i, s := range p.shards {
+		report, failed := s.verify(ctx, rollup.VerifyOptions{Salt: uint64(time.Now().Unix())})
+		err = errors.Join(err, failed)
+		for j := range report.Checks {
+			err = errors.Join(err, report.Checks[j].Breach())
+		}
+		checks += len(report.Checks)
+		reached[i] = report.To
 	}
 	if settings != nil && !errors.Is(settings, schemas.ErrUnavailable) {
 		err = errors.Join(err, invariant.Broken(invariant.SettingsHold, "%v", settings))
@@ -350,11 +282,13 @@ func (p *pipeline) auditAll(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	p.verified.Store(report.To)
+	for i, s := range p.shards {
+		s.verified.Store(reached[i])
+	}
 	for _, name := range []invariant.Name{invariant.SettingsHold, invariant.WindowsEqualRaw, invariant.ReplayIsEqual, invariant.FilesAreWhole} {
 		p.monitor.Held(name)
 	}
-	return fmt.Sprintf("%d checks hold", len(report.Checks)), nil
+	return fmt.Sprintf("%d checks hold", checks), nil
 }
 
 // halt stops the counting for a breach that was found beside the stages.
@@ -365,40 +299,69 @@ func (p *pipeline) halt(breach error) {
 	}
 }
 
+// verify holds everything against everything, in every shard.
+func (p *pipeline) verify(ctx context.Context, opts rollup.VerifyOptions) (rollup.Repair, error) {
+	var all []rollup.Repair
+	for _, s := range p.shards {
+		report, err := s.verify(ctx, opts)
+		if err != nil {
+			return rollup.Repair{Report: report}, err
+		}
+		all = append(all, s.named(rollup.Repair{Report: report}))
+	}
+	return together(all), nil
+}
+
 // repair holds everything against everything and mends what is broken. Nothing is
 // counted meanwhile; if all is well then, the counting goes on.
 func (p *pipeline) repair(ctx context.Context, opts rollup.VerifyOptions) (rollup.Repair, error) {
-	report, err := p.verifier.Verify(ctx, opts, nil)
-	if err != nil || report.OK() && p.monitor.Halted() == nil {
-		return rollup.Repair{Report: report}, err
+	breach := errors.New("a repair was asked for")
+	var reports []rollup.Repair
+	for _, s := range p.shards {
+		report, err := s.verify(ctx, opts)
+		if err != nil {
+			return rollup.Repair{Report: report}, err
+		}
+		for i := range report.Checks {
+			breach = errors.Join(breach, report.Checks[i].Breach())
+		}
+		reports = append(reports, s.named(rollup.Repair{Report: report}))
+	}
+	found := together(reports)
+	if found.Report.OK() && p.monitor.Halted() == nil {
+		return found, nil
 	}
 	const lookEvery = 20 * time.Millisecond
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for p.monitor.Halted() == nil {
-		breach := errors.New("a repair was asked for")
-		for i := range report.Checks {
-			breach = errors.Join(breach, report.Checks[i].Breach())
-		}
 		p.halt(breach)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return rollup.Repair{Report: report}, ctx.Err()
+			return found, ctx.Err()
 		}
 	}
 	p.repairing.Lock()
 	defer p.repairing.Unlock()
-	// An engine of our own has no replicas that a part would be taken from too, and
-	// nobody else who counts into it.
-	done, err := p.repairer.Repair(ctx, opts, p.cfg.ClickHouseURL == "", nil)
-	if err == nil && done.Report.OK() {
+	var all []rollup.Repair
+	for _, s := range p.shards {
+		// An engine of our own has no replicas that a part would be taken from too, and
+		// nobody else who counts into it.
+		done, err := s.repairer.Repair(ctx, opts, p.cfg.ClickHouseURL == "", nil)
+		if err != nil {
+			return done, err
+		}
+		all = append(all, s.named(done))
+	}
+	done := together(all)
+	if done.Report.OK() {
 		select {
 		case p.mended <- struct{}{}:
 		default:
 		}
 	}
-	return done, err
+	return done, nil
 }
 
 // counting says that the counting is halted, and by what; where, is for the

@@ -19,23 +19,24 @@ import (
 	"github.com/agentik-os/panda/schemas"
 )
 
-// newEraser returns who erases tenants and users for ever.
-func (p *pipeline) newEraser() *erasure.Eraser {
-	return erasure.New(p.erasureConfig(), p.log, p.db, p.places)
+// newEraser returns who erases tenants and users of the shard for ever.
+func (s *shard) newEraser() *erasure.Eraser {
+	return erasure.New(s.erasureConfig(), s.p.log, s.db, s.places)
 }
 
-func (p *pipeline) erasureConfig() erasure.Config {
+func (s *shard) erasureConfig() erasure.Config {
+	p := s.p
 	record := func(r *eventlog.Record) *ingest.Record { return (*ingest.Record)(r) }
 	return erasure.Config{
-		Shard:    shard,
+		Shard:    s.Shard,
 		Registry: erasureRegistry{p.registry, p.log},
 		Events:   func(r *eventlog.Record) int { return ingest.EventsIn(record(r), p.signing) },
 		Carries:  func(r *eventlog.Record, user string) bool { return ingest.CarriesUser(record(r), p.signing, user) },
 		Names:    ingest.NamesUser,
-		Hold:     jobLease{p.log}.Hold, Placement: p.placement,
+		Hold:     jobLease{p.log}.Hold, Placement: s.placement,
 		Halted:  p.monitor.Halted,
-		Rebuild: p.live.Rebuild,
-		Drop:    p.dropDatabase,
+		Rebuild: s.live.Rebuild,
+		Drop:    s.dropDatabase,
 		Logger:  p.logger.With().Str("part", "erasure").Logger(),
 	}
 }
@@ -43,13 +44,17 @@ func (p *pipeline) erasureConfig() erasure.Config {
 // eraseDue erases the tenants whose time after their deletion is over, completes what
 // was interrupted, and erases again what a backup brought back.
 func (p *pipeline) eraseDue(ctx context.Context) (string, error) {
-	again, err := p.eraser.Sweep(ctx)
-	if err != nil {
-		return "", err
+	again := 0
+	for _, s := range p.shards {
+		n, err := s.eraser.Sweep(ctx)
+		if err != nil {
+			return "", err
+		}
+		again += n
 	}
 	due := p.registry.EraseDue(time.Now())
 	for i := range due {
-		if _, err := p.eraser.EraseTenant(ctx, due[i].ID, "system:erase", nil); err != nil {
+		if _, err := p.of(due[i].ID).eraser.EraseTenant(ctx, due[i].ID, "system:erase", nil); err != nil {
 			return "", err
 		}
 	}
@@ -61,7 +66,7 @@ func (p *pipeline) eraseTenant(ctx context.Context, by tenancy.Actor, tenantID s
 	if err := p.ready(); err != nil {
 		return err
 	}
-	_, err := p.eraser.EraseTenant(ctx, tenantID, by.ID, erasure.Progress(step))
+	_, err := p.of(tenantID).eraser.EraseTenant(ctx, tenantID, by.ID, erasure.Progress(step))
 	return err
 }
 
@@ -69,7 +74,7 @@ func (p *pipeline) eraseUser(ctx context.Context, by tenancy.Actor, tenantID, us
 	if err := p.ready(); err != nil {
 		return nil, err
 	}
-	return p.eraser.EraseUser(ctx, tenantID, user, by.ID, erasure.Progress(step))
+	return p.of(tenantID).eraser.EraseUser(ctx, tenantID, user, by.ID, erasure.Progress(step))
 }
 
 func (p *pipeline) export(ctx context.Context, scope tenancy.Scope, tenantID string, w io.Writer, format string) error {
@@ -125,12 +130,12 @@ func (r erasureRegistry) UserErased(ctx context.Context, _, tenant string, certi
 }
 
 // dropDatabase removes the database of a tenant that is erased, once nobody reads it.
-func (p *pipeline) dropDatabase(ctx context.Context, name string) error {
-	if err := p.placement.Drain(ctx); err != nil {
+func (s *shard) dropDatabase(ctx context.Context, name string) error {
+	if err := s.placement.Drain(ctx); err != nil {
 		return err
 	}
-	p.placement.Forget(name)
-	return p.db.DropDatabase(ctx, name)
+	s.placement.Forget(name)
+	return s.db.DropDatabase(ctx, name)
 }
 
 // certificates returns the certificates of a tenant's erased users.
@@ -148,13 +153,14 @@ func (r erasureRegistry) certificates(ctx context.Context, tenant string) (found
 // newExporter returns who writes all that is held about a tenant.
 func (p *pipeline) newExporter() *export.Exporter {
 	return export.New(export.Config{
-		Shard: shard, Registry: p.registry, Warehouse: p.exported,
+		Registry: p.registry, Warehouse: p.exported,
 	})
 }
 
-func (p *pipeline) exported() (export.DB, *placement.Map, error) {
+func (p *pipeline) exported(tenantID string) (schemas.Shard, export.DB, *placement.Map, error) {
 	if err := p.ready(); err != nil {
-		return nil, nil, err
+		return schemas.Shard{}, nil, nil, err
 	}
-	return p.db, p.placement, nil
+	s := p.of(tenantID)
+	return s.Shard, s.db, s.placement, nil
 }

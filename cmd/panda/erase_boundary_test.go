@@ -61,15 +61,15 @@ func (l fusedLog) Erase(ctx context.Context, stream string, seqs []uint64) error
 // Whichever write of an erasure fails, applied or not, everything agrees then, and the
 // next call goes on from there; the certificate counts nothing twice.
 func TestEraseGoesOnFromEveryWrite(t *testing.T) {
-	e := startErasingIn(t, true)
+	e := startErasingIn(t, true, 1)
 	e.fill()
 	want := e.figures(e.globex.ID)
 	if _, err := e.registry.Delete(t.Context(), tenancy.Actor{ID: "system:test"}, e.acme.ID, 0); err != nil {
 		t.Fatal(err)
 	}
 	f := &fuse{}
-	cfg := e.erasureConfig()
-	eraser := erasure.New(cfg, fusedLog{e.log, f}, fusedDB{e.db, f}, e.places)
+	cfg := e.shards[0].erasureConfig()
+	eraser := erasure.New(cfg, fusedLog{e.log, f}, fusedDB{e.db, f}, e.shards[0].places)
 	const writesMax = 40
 	for n := 1; ; n++ {
 		*f = fuse{at: n, applied: n%2 == 0}

@@ -34,7 +34,7 @@ func TestEraseIsolatedTenant(t *testing.T) {
 	}
 
 	user := e.secret("user") + "-1"
-	c, err := e.eraser.EraseUser(t.Context(), e.acme.ID, user, "key:test", nil)
+	c, err := e.shards[0].eraser.EraseUser(t.Context(), e.acme.ID, user, "key:test", nil)
 	if err != nil || c.Erased["usage_raw"] != 21 {
 		t.Fatalf("erased of a user: %+v, %v", c, err)
 	}

@@ -35,16 +35,18 @@ type erasing struct {
 	// secrets are words that only the tenant's data has, and users' those of one user.
 	secrets, userSecrets map[string]string
 	acme, globex         tenancy.Tenant
-	isolated             bool // acme has a database of its own
+	isolated             bool   // acme has a database of its own
+	split                uint32 // how many shards there are; the two tenants are in two of them
 }
 
-func startErasing(t *testing.T) *erasing { return startErasingIn(t, false) }
+func startErasing(t *testing.T) *erasing { return startErasingIn(t, false, 1) }
 
-// startErasingIn gives the first tenant a database of its own, or not.
-func startErasingIn(t *testing.T, isolated bool) *erasing {
+// startErasingIn gives the first tenant a database of its own, or not, in one shard of
+// some.
+func startErasingIn(t *testing.T, isolated bool, split uint32) *erasing {
 	t.Helper()
 
-	e := &erasing{t: t, dir: filepath.Join(t.TempDir(), "data"), isolated: isolated, secrets: map[string]string{}, userSecrets: map[string]string{}}
+	e := &erasing{t: t, dir: filepath.Join(t.TempDir(), "data"), isolated: isolated, split: split, secrets: map[string]string{}, userSecrets: map[string]string{}}
 	e.start()
 	t.Cleanup(func() { e.stop() })
 	return e
@@ -58,6 +60,7 @@ func (e *erasing) start() {
 	if cfg.program, err = exec.LookPath("panda"); err != nil { // this binary, under the name that makes it the program
 		e.t.Fatal(err)
 	}
+	cfg.Shards = e.split
 	if e.isolated {
 		cfg.Isolation = isolationHybrid
 	}
@@ -113,8 +116,10 @@ func (e *erasing) fill() {
 		BillingEmail: e.secret("billing") + "@acme.example"}); err != nil {
 		e.t.Fatal(err)
 	}
-	if e.globex, _, err = e.registry.CreateTenant(ctx, by, tenancy.NewTenant{Name: "Globex", Slug: "globex"}); err != nil {
-		e.t.Fatal(err)
+	for n := 0; e.globex.ID == "" || e.split > 1 && e.of(e.globex.ID) == e.of(e.acme.ID); n++ {
+		if e.globex, _, err = e.registry.CreateTenant(ctx, by, tenancy.NewTenant{Name: "Globex", Slug: fmt.Sprintf("globex-%d", n)}); err != nil {
+			e.t.Fatal(err)
+		}
 	}
 	if _, _, err := e.registry.AddMembers(ctx, by, e.acme.ID, []tenancy.NewMember{{Email: e.secret("member") + "@acme.example", Role: tenancy.RoleOwner}}); err != nil {
 		e.t.Fatal(err)
@@ -164,26 +169,28 @@ func (e *erasing) await() {
 	e.t.Helper()
 	ctx, cancel := context.WithTimeout(e.t.Context(), time.Minute)
 	defer cancel()
-	newest, err := e.log.LastOf(ctx, schemas.StreamUsage, schemas.SubjectsDirect, schemas.SubjectsEnvelope, schemas.SubjectsPrices)
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	if err := errors.Join(e.live.WaitFor(ctx, newest), e.worker.WaitFor(ctx, newest)); err != nil {
-		e.t.Fatalf("counted up to %d, rolled up to %d, want %d: %v", e.live.Position().Seq, e.worker.Position(), newest, err)
+	for _, s := range e.shards {
+		newest, err := e.log.LastOf(ctx, s.Stream(), s.Subjects()...)
+		if err != nil {
+			e.t.Fatal(err)
+		}
+		if err := errors.Join(s.live.WaitFor(ctx, newest), s.worker.WaitFor(ctx, newest)); err != nil {
+			e.t.Fatalf("shard %s is counted up to %d, rolled up to %d, want %d: %v", s, s.live.Position().Seq, s.worker.Position(), newest, err)
+		}
 	}
 }
 
 // figures are what is known of a tenant, from rows, windows and identities.
 func (e *erasing) figures(tenant string) string {
 	e.t.Helper()
-	view, err := e.placement.View(e.t.Context())
+	view, err := e.of(tenant).placement.View(e.t.Context())
 	if err != nil {
 		e.t.Fatal(err)
 	}
 	defer view.Close()
 	database := view.Database(tenant)
 	var rows, calls, tokens, windows, windowTokens, conflicts, quarantined string
-	err = e.db.QueryRow(e.t.Context(), `SELECT toString(count()), toString(sum(calls)), toString(sum(input_tokens + output_tokens)) || ' ' || toString(ifNull(sum(cost), 0)),
+	err = e.of(tenant).db.QueryRow(e.t.Context(), `SELECT toString(count()), toString(sum(calls)), toString(sum(input_tokens + output_tokens)) || ' ' || toString(ifNull(sum(cost), 0)),
 		(SELECT toString(count()) FROM {database:Identifier}.rollup FINAL WHERE tenant = {t:String}),
 		(SELECT toString(sum(tokens)) || ' ' || toString(sum(cost)) FROM {database:Identifier}.rollup FINAL WHERE tenant = {t:String} AND grain = 'month'),
 		(SELECT toString(count()) FROM conflicts FINAL WHERE tenant = {t:String}),
@@ -198,10 +205,19 @@ func (e *erasing) figures(tenant string) string {
 // agrees verifies everything, every range that is on the log, and mends nothing.
 func (e *erasing) agrees(when string) rollup.Report {
 	e.t.Helper()
+	var all []rollup.Repair
+	for _, s := range e.shards {
+		all = append(all, rollup.Repair{Report: e.shardAgrees(s, when)})
+	}
+	return together(all).Report
+}
+
+func (e *erasing) shardAgrees(s *shard, when string) rollup.Report {
+	e.t.Helper()
 	if err := e.monitor.Halted(); err != nil {
 		e.t.Errorf("%s: counting is halted: %v", when, err)
 	}
-	done, err := e.repairer.Repair(e.t.Context(), rollup.VerifyOptions{ReplayMax: math.MaxUint32}, true, nil)
+	done, err := s.repairer.Repair(e.t.Context(), rollup.VerifyOptions{ReplayMax: math.MaxUint32}, true, nil)
 	if err != nil {
 		e.t.Fatalf("%s: %v", when, err)
 	}
@@ -255,7 +271,7 @@ func (e *erasing) erase() erasure.Certificate {
 	if _, err := e.registry.Delete(e.t.Context(), tenancy.Actor{ID: "system:test"}, e.acme.ID, 0); err != nil {
 		e.t.Fatal(err)
 	}
-	c, err := e.eraser.EraseTenant(e.t.Context(), e.acme.ID, "key:test", nil)
+	c, err := e.of(e.acme.ID).eraser.EraseTenant(e.t.Context(), e.acme.ID, "key:test", nil)
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -265,12 +281,13 @@ func (e *erasing) erase() erasure.Certificate {
 // An erased tenant is gone from every store and every file, nothing brings it back, and
 // everybody else's numbers are what they were, and provable as they were.
 func TestEraseTenant(t *testing.T) {
-	t.Run("shared database", func(t *testing.T) { eraseTenant(t, false) })
-	t.Run("database of its own", func(t *testing.T) { eraseTenant(t, true) })
+	t.Run("shared database", func(t *testing.T) { eraseTenant(t, false, 1) })
+	t.Run("database of its own", func(t *testing.T) { eraseTenant(t, true, 1) })
+	t.Run("one shard of several", func(t *testing.T) { eraseTenant(t, true, 3) })
 }
 
-func eraseTenant(t *testing.T, isolated bool) {
-	e := startErasingIn(t, isolated)
+func eraseTenant(t *testing.T, isolated bool, split uint32) {
+	e := startErasingIn(t, isolated, split)
 	e.fill()
 	if (e.acme.Database != "") != isolated {
 		t.Fatalf("the tenant's database is %q", e.acme.Database)
@@ -315,10 +332,10 @@ func eraseTenant(t *testing.T, isolated bool) {
 		}
 	}
 	check("after")
-	if again, err := e.eraser.EraseTenant(t.Context(), e.acme.ID, "key:other", nil); err != nil || again.SHA256 != c.SHA256 {
+	if again, err := e.of(e.acme.ID).eraser.EraseTenant(t.Context(), e.acme.ID, "key:other", nil); err != nil || again.SHA256 != c.SHA256 {
 		t.Errorf("asked again: %+v, %v", again, err)
 	}
-	if n, err := e.eraser.Sweep(t.Context()); err != nil || n != 0 {
+	if n, err := e.of(e.acme.ID).eraser.Sweep(t.Context()); err != nil || n != 0 {
 		t.Errorf("a sweep had %d to do, %v", n, err)
 	}
 	e.stop()
@@ -344,7 +361,7 @@ func eraseTenant(t *testing.T, isolated bool) {
 	}
 	e.start()
 	// Until then what it lacks is no breach.
-	if err := e.auditor.Tail(t.Context()); err != nil {
+	if err := e.of(e.acme.ID).auditor.Tail(t.Context()); err != nil {
 		t.Errorf("audited before the sweep: %v", err)
 	}
 	if detail, err := e.eraseDue(t.Context()); err != nil || !strings.Contains(detail, "1 erasures carried out again") {
@@ -359,7 +376,7 @@ func eraseTenant(t *testing.T, isolated bool) {
 // An erased user's names are gone from every store and every file, the sums are what
 // they were, and what cannot be judged again any more is said and is no fault.
 func TestEraseUser(t *testing.T) {
-	e := startErasingIn(t, true)
+	e := startErasingIn(t, true, 1)
 	e.fill()
 	user := e.secret("user") + "-1"
 	own := map[string]string{"user": user, "session": "sess-" + rand.Text(), "run": "run-" + rand.Text(), "tag": "tag-" + rand.Text()}
@@ -375,7 +392,7 @@ func TestEraseUser(t *testing.T) {
 		t.Fatalf("of %q, found before the erasure: %q", own, before)
 	}
 	acme, globex := e.figures(e.acme.ID), e.figures(e.globex.ID)
-	c, err := e.eraser.EraseUser(t.Context(), e.acme.ID, user, "key:test", nil)
+	c, err := e.of(e.acme.ID).eraser.EraseUser(t.Context(), e.acme.ID, user, "key:test", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,7 +49,7 @@ func TestExport(t *testing.T) {
 		Name: "ci", Scopes: []tenancy.Permission{tenancy.PermissionRead}, Hash: [32]byte{1, 2, 3}}); err != nil {
 		t.Fatal(err)
 	}
-	exporter := export.New(export.Config{Shard: shard, Registry: e.registry, Warehouse: e.exported, PageRows: 7})
+	exporter := export.New(export.Config{Registry: e.registry, Warehouse: e.exported, PageRows: 7})
 	own := tenancy.ScopeOf(e.acme.ID, "user:test", tenancy.PermissionRead)
 	texts := map[export.Format][]byte{}
 	for _, format := range []export.Format{export.JSON, export.NDJSON, export.Zip} {

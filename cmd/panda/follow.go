@@ -9,10 +9,10 @@ import (
 // committed. It is what an answer on such a node is older than the ledger at most.
 const followEvery = 200 * time.Millisecond
 
-// follow keeps a node whose writer does not lead as near to the ledger as the one
+// follow keeps a shard whose writer does not lead here as near to the ledger as the one
 // whose writer does: its live totals, its rollups, and how far it believes the
 // writer to be behind. Where the writer leads, it finds nothing to do.
-func (p *pipeline) follow(ctx context.Context) error {
+func (s *shard) follow(ctx context.Context) error {
 	tick := time.NewTicker(followEvery)
 	defer tick.Stop()
 	failing := false
@@ -22,27 +22,27 @@ func (p *pipeline) follow(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		before := p.live.Position().Seq
-		at, counted, err := p.live.Follow(ctx)
+		before := s.live.Position().Seq
+		at, counted, err := s.live.Follow(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil:
 			// Answers name the position they are as of, so they are old, not wrong.
 			if !failing {
-				p.logger.Warn().Err(err).Msg("live totals are behind, trying again")
+				s.logger.Warn().Err(err).Msg("live totals are behind, trying again")
 			}
 			failing = true
 			continue
 		}
 		failing = false
 		if at.Seq > before {
-			p.lag.committed(at.Seq)
-			p.worker.Nudge()
+			s.lag.committed(at.Seq)
+			s.worker.Nudge()
 			if len(counted) > 0 {
-				p.alerts.committed(counted)
+				s.p.alerts.committed(counted, s.acks.oldest(counted))
 			} else {
-				p.alerts.evaluator.Sweep() // the totals were made anew
+				s.p.alerts.evaluator.Sweep() // the totals were made anew
 			}
 		}
 	}

@@ -73,7 +73,7 @@ func (f *fight) counted(try func() string) string {
 	f.Helper()
 	calls := func(s *side) int64 {
 		f.settled()
-		totals, _, _ := f.p.live.Totals(s.id, schemas.WindowOf(schemas.GrainMonth, time.Now()))
+		totals, _, _ := f.p.shards[0].live.Totals(s.id, schemas.WindowOf(schemas.GrainMonth, time.Now()))
 		return totals.Calls
 	}
 	a, b := calls(f.alpha), calls(f.beta)
@@ -84,9 +84,9 @@ func (f *fight) counted(try func() string) string {
 // settled waits until everything on the log is counted.
 func (f *fight) settled() {
 	f.Helper()
-	last, _, err := usageLog{log: f.p.log, appended: f.p.lag.appended}.End(f.Context())
+	last, _, err := usageLog{log: f.p.log, appended: f.p.appended}.End(f.Context())
 	if err == nil {
-		err = f.p.live.WaitFor(f.Context(), last)
+		err = f.p.shards[0].live.WaitFor(f.Context(), last)
 	}
 	if err != nil {
 		f.Fatal(err)

@@ -56,7 +56,7 @@ func (f *fight) statements() []attack {
 			return err.Error()
 		}},
 		{"S7", "the newest events of no tenant", "0 events", func() string {
-			rows, _, err := f.p.reader.Recent(f.Context(), "", 100, "")
+			rows, _, err := f.p.shards[0].reader.Recent(f.Context(), "", 100, "")
 			if err != nil {
 				return err.Error()
 			}

@@ -333,7 +333,7 @@ func (s *side) fill() {
 	}
 	ack := s.publish(s.key, schemas.DirectSubject(s.id), `{"`+s.n("broken")+`": `)
 	s.held = fmt.Sprintf("%d-0", ack)
-	if err := w.p.live.WaitFor(w.Context(), max(ack, s.lastSeq)); err != nil {
+	if err := w.p.shards[0].live.WaitFor(w.Context(), max(ack, s.lastSeq)); err != nil {
 		w.Fatal(err)
 	}
 }

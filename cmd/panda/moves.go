@@ -33,17 +33,19 @@ const (
 
 // newDatabases names the database of a new tenant whose plan gives it one; nil, if new
 // tenants have none.
-func (c *Config) newDatabases() func(tenantID string) string {
+func (c *Config) newDatabases(shards uint32) func(tenantID string) string {
 	if c.Isolation != isolationHybrid {
 		return nil
 	}
-	shared := warehouse.Config{URL: c.ClickHouseURL}.DatabaseName()
-	return func(tenantID string) string { return placement.DatabaseOf(shared, tenantID) }
+	base := warehouse.Config{URL: c.ClickHouseURL}.DatabaseName()
+	return func(tenantID string) string {
+		return placement.DatabaseOf(shardDatabase(base, schemas.ShardOf(tenantID, shards)), tenantID)
+	}
 }
 
 // prepareDatabase makes a tenant's own database, or brings its tables up to date.
-func (p *pipeline) prepareDatabase(ctx context.Context, name string) error {
-	db, err := p.db.ForDatabase(ctx, name)
+func (s *shard) prepareDatabase(ctx context.Context, name string) error {
+	db, err := s.db.ForDatabase(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -52,18 +54,19 @@ func (p *pipeline) prepareDatabase(ctx context.Context, name string) error {
 
 // restoreWith writes a range again, and never in the pause of a move: the rows would go
 // to the place that is about to be the old one.
-func (p *pipeline) restoreWith(replayer *ingest.Replayer) func(context.Context, uint64) (int, error) {
+func (s *shard) restoreWith(replayer *ingest.Replayer) func(context.Context, uint64) (int, error) {
 	return func(ctx context.Context, from uint64) (int, error) {
-		p.restoring.RLock()
-		defer p.restoring.RUnlock()
+		s.restoring.RLock()
+		defer s.restoring.RUnlock()
 		return replayer.Restore(ctx, from)
 	}
 }
 
-// mover moves tenants on behalf of somebody.
-func (p *pipeline) mover(by tenancy.Actor) *isolation.Mover {
+// mover moves tenants of the shard on behalf of somebody.
+func (s *shard) mover(by tenancy.Actor) *isolation.Mover {
+	p := s.p
 	cfg := isolation.Config{
-		Shard: shard, Places: p.placement, Pause: p.pauseCounting, Hold: p.holdMoves,
+		Shard: s.ID, Places: s.placement, Pause: s.pauseCounting, Hold: p.holdMoves,
 		Place: func(ctx context.Context, tenant string, to tenancy.Isolation, database string) error {
 			_, err := p.registry.Place(ctx, by, tenant, to, database)
 			return err
@@ -74,11 +77,11 @@ func (p *pipeline) mover(by tenancy.Actor) *isolation.Mover {
 	if p.cfg.ClickHouseURL != "" {
 		cfg.Grace = moveGrace
 		cfg.Redo = func(ctx context.Context, tenant string, after uint64) error {
-			_, err := p.worker.RedoTenant(ctx, tenant, after)
+			_, err := s.worker.RedoTenant(ctx, tenant, after)
 			return err
 		}
 	}
-	return isolation.New(cfg, p.db)
+	return isolation.New(cfg, s.db)
 }
 
 // move brings a tenant's rows to the shared database or to one of its own; see
@@ -87,7 +90,7 @@ func (p *pipeline) move(ctx context.Context, by tenancy.Actor, tenant string, to
 	if err := errors.Join(p.ready(), p.counting()); err != nil {
 		return isolation.Result{}, err
 	}
-	return p.mover(by).Move(ctx, tenant, to, progress)
+	return p.of(tenant).mover(by).Move(ctx, tenant, to, progress)
 }
 
 // moveFor is move as the API has it.
@@ -116,14 +119,14 @@ func (p *pipeline) holdMoves(ctx context.Context, name string) (held context.Con
 
 // pauseCounting stops repairs, passes and commits, in this order, so that commits are
 // stopped for the shortest time. Events are taken in as ever.
-func (p *pipeline) pauseCounting(ctx context.Context) (paused context.Context, resume func(), err error) {
-	writer := p.writing.Load()
+func (s *shard) pauseCounting(ctx context.Context) (paused context.Context, resume func(), err error) {
+	writer := s.writing.Load()
 	if writer == nil {
 		return nil, nil, errNotCounting
 	}
-	p.restoring.Lock()
-	pass := p.worker.Pause()
-	open := func() { pass(); p.restoring.Unlock() }
+	s.restoring.Lock()
+	pass := s.worker.Pause()
+	open := func() { pass(); s.restoring.Unlock() }
 	asking, stop := context.WithTimeout(ctx, pauseWait)
 	defer stop()
 	paused, write, err := writer.Pause(asking)
@@ -139,11 +142,16 @@ func (p *pipeline) pauseCounting(ctx context.Context) (paused context.Context, r
 
 // endMoves goes on with moves that were begun, and takes away what they left.
 func (p *pipeline) endMoves(ctx context.Context) (string, error) {
-	err := p.mover(tenancy.Actor{ID: "system:" + movesJob}).Recover(ctx)
-	if errors.Is(err, schemas.ErrConflict) {
-		return "a move is under way", nil
+	for _, s := range p.shards {
+		err := s.mover(tenancy.Actor{ID: "system:" + movesJob}).Recover(ctx)
+		if errors.Is(err, schemas.ErrConflict) {
+			return "a move is under way", nil
+		}
+		if err != nil {
+			return "", err
+		}
 	}
-	return "nothing is left of a move", err
+	return "nothing is left of a move", nil
 }
 
 // recoverMoves ends moves once counting has begun. What cannot be ended now is tried

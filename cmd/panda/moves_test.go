@@ -12,7 +12,12 @@ import (
 // TestMoveInThePipeline: a tenant moves there and back with the real writer paused, never
 // while anything is erased, and everything agrees in between.
 func TestMoveInThePipeline(t *testing.T) {
-	e := startErasing(t)
+	t.Run("the only shard", func(t *testing.T) { moveInThePipeline(t, 1) })
+	t.Run("one shard of several", func(t *testing.T) { moveInThePipeline(t, 2) })
+}
+
+func moveInThePipeline(t *testing.T, split uint32) {
+	e := startErasingIn(t, false, split)
 	e.fill()
 	by := tenancy.Actor{ID: "system:test"}
 	_, release, err := jobLease{e.log}.Hold(t.Context(), erasure.Lease)

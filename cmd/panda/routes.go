@@ -33,15 +33,11 @@ func (p *pipeline) routes(running context.Context, usage usageLog) {
 		Stages:   p.stages,
 		Registry: p.registry,
 		Prices:   p.prices,
-		Position: func(ctx context.Context) (uint64, error) {
-			last, _, err := usage.End(ctx)
-			return last, err
-		},
 		Submit: func(ctx context.Context, tenant string, events []schemas.Event) (uint64, error) {
 			envelope := ingest.EncodeEnvelope(nil, tenant, events, ingest.FlagImport, p.signing)
 			// No message id: the same bytes may be on the log from before, and are to
 			// be judged again.
-			seq, _, err := usage.Append(ctx, schemas.EnvelopeSubject(shard, tenant), "", envelope)
+			seq, _, err := usage.Append(ctx, p.of(tenant).EnvelopeSubject(tenant), "", envelope)
 			return seq, err
 		},
 		Calls:   p.calls,
@@ -66,18 +62,23 @@ func (p *pipeline) stages() (*api.Stages, error) {
 	if err := p.ready(); err != nil {
 		return nil, err
 	}
+	var shards []*api.Shard
+	for _, s := range p.shards {
+		shards = append(shards, s.answers())
+	}
 	return &api.Stages{
-		Reader: p.reader, Live: p.live, Tables: p.store, Jobs: p.jobs, Rollup: p.worker, Statements: p.queries.catalog, Runs: p.queries.runs,
+		Shards: shards, Jobs: p.jobs, Statements: p.queries.catalog, Runs: p.queries.runs,
 		Verify: func(ctx context.Context, opts rollup.VerifyOptions, repair bool) (rollup.Repair, error) {
 			// Windows that are behind would be left out; a verify is worth a short wait.
 			waiting, cancel := context.WithTimeout(ctx, verifyWait)
 			defer cancel()
-			_ = p.worker.WaitFor(waiting, p.live.Position().Seq) // what is left out is named
+			for _, s := range p.shards {
+				_ = s.worker.WaitFor(waiting, s.live.Position().Seq) // what is left out is named
+			}
 			if repair {
 				return p.repair(ctx, opts)
 			}
-			report, err := p.verifier.Verify(ctx, opts, nil)
-			return rollup.Repair{Report: report}, err
+			return p.verify(ctx, opts)
 		},
 	}, nil
 }
@@ -89,7 +90,7 @@ const verifyWait = 20 * time.Second
 func (p *pipeline) gatewayConfig() ingest.GatewayConfig {
 	return ingest.GatewayConfig{
 		Key:   p.signing,
-		Shard: func(string) uint32 { return shard },
+		Shard: func(tenant string) schemas.Shard { return p.of(tenant).Shard },
 		Admit: p.admit, MayStore: p.mayStore,
 		FindTenant: func(scope tenancy.Scope, idOrSlug string) (string, error) {
 			t, err := p.registry.Find(scope, idOrSlug)
@@ -110,10 +111,10 @@ func (p *pipeline) admit(tenant string) (time.Duration, error) {
 	if err := p.served(tenant); err != nil {
 		return 0, err
 	}
-	if free, known := p.lag.diskFree(); known && free >= 0 && free < p.cfg.DiskFreeMin {
+	if free, known := p.shards[0].lag.diskFree(); known && free >= 0 && free < p.cfg.DiskFreeMin {
 		return admitRetry, fmt.Errorf("the disk of the log has %d bytes left, below disk_free_min %d: %w", free, p.cfg.DiskFreeMin, schemas.ErrUnavailable)
 	}
-	if behind := p.lag.behind(time.Now()); behind > p.cfg.LagMax {
+	if behind := p.of(tenant).lag.behind(time.Now()); behind > p.cfg.LagMax {
 		return admitRetry, fmt.Errorf("the writer is %s behind, above lag_max %s: %w", behind.Round(time.Second), p.cfg.LagMax, schemas.ErrUnavailable)
 	}
 	return 0, nil

@@ -14,22 +14,20 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/agentik-os/panda/aggregate"
 	"github.com/agentik-os/panda/ingest"
 	"github.com/agentik-os/panda/internal/auth"
 	"github.com/agentik-os/panda/internal/auth/oidc"
-	"github.com/agentik-os/panda/internal/erasure"
 	"github.com/agentik-os/panda/internal/eventlog"
 	"github.com/agentik-os/panda/internal/export"
 	"github.com/agentik-os/panda/internal/httpapi"
 	"github.com/agentik-os/panda/internal/invariant"
-	"github.com/agentik-os/panda/internal/placement"
 	"github.com/agentik-os/panda/internal/pricelist"
 	"github.com/agentik-os/panda/internal/ratelimit"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/internal/warehouse"
 	"github.com/agentik-os/panda/internal/warehouse/engine"
 	"github.com/agentik-os/panda/rollup"
+	"github.com/agentik-os/panda/schemas"
 	"github.com/agentik-os/panda/schemas/prices"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -38,10 +36,6 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 )
-
-// shard is the one shard of this version. Subjects, ledger and leases carry it, so
-// that more of them need no new format.
-const shard uint32 = 0
 
 const (
 	// writerLeaseTTL is how long a writer that died keeps others waiting.
@@ -67,44 +61,26 @@ type pipeline struct {
 	attempts *tenancy.Attempts
 	signIns  *oidc.Verifier // nil where people do not sign in
 	adminKey auth.Secret
-	lag      *lagMonitor
 	alerts   *alerts
 	limiter  *ratelimit.Limiter
 	direct   directKeys
 
-	db *warehouse.DB
-	// placement says in which database a tenant's rows lie.
-	placement *placement.Map
-	store     *ingest.Tables
-	live      *aggregate.Live
-	reader    *aggregate.Reader
-	worker    *rollup.Worker
-	jobs      *rollup.Jobs
+	// shards are the parts that count, in order; each has a part of the tenants.
+	shards []*shard
 
-	verifier *rollup.Verifier
-	repairer *rollup.Repairer
-	auditor  *rollup.Auditor
-	eraser   *erasure.Eraser
+	db       *warehouse.DB
+	jobs     *rollup.Jobs
 	exporter *export.Exporter
-	// places knows where messages were erased from the log.
-	places *erasure.Places
-	// These outlive a warehouse that had to be opened, or counting begun, again.
-	auditMetrics  *rollup.AuditMetrics
-	writerMetrics *ingest.WriterMetrics
+	// auditMetrics outlive a warehouse that had to be opened, or counting begun, again.
+	auditMetrics *rollup.AuditMetrics
 	// monitor remembers why the counting stopped, if it did.
 	monitor *invariant.Monitor
 	breach  chan error    // a breach that a job found; holds one
 	mended  chan struct{} // a repair left nothing to find; holds one
 	// repairing is held by a repair: one at a time.
 	repairing sync.Mutex
-	// writing is the writer that runs, nil while none does.
-	writing atomic.Pointer[ingest.Writer]
-	// restoring is read-held while a range is restored, and held by a move in its pause.
-	restoring sync.RWMutex
 	// mendedAlone is when a repair was last made that nobody asked for; of count.
 	mendedAlone time.Time
-	// verified is up to where the ledger was held against everything in this process.
-	verified atomic.Uint64
 	// signing is the key of envelopes.
 	signing []byte
 	// queries says which statements there are, and which were run in this process.
@@ -140,7 +116,6 @@ func startPipeline(ctx context.Context, cfg Config, logger zerolog.Logger) (_ *p
 	}
 	p := &pipeline{cfg: cfg, logger: logger, metrics: prometheus.NewRegistry(), limiter: ratelimit.New(nil), ended: make(chan struct{}), known: make(chan struct{}), breach: make(chan error, 1), mended: make(chan struct{}, 1)}
 	p.monitor, p.auditMetrics = invariant.NewMonitor(p.metrics), rollup.NewAuditMetrics(p.metrics)
-	p.writerMetrics = ingest.NewWriterMetrics(p.metrics)
 	p.openKnown = sync.OnceFunc(func() { close(p.known) })
 	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	defer func() {
@@ -180,7 +155,7 @@ func (p *pipeline) openLog(ctx context.Context) (err error) {
 	p.log, err = eventlog.Open(ctx, eventlog.Config{
 		URL: p.cfg.NATSURL, CredsFile: p.cfg.NATSCreds, DataDir: filepath.Join(p.cfg.Data, "log"),
 		Listen: p.cfg.NATSListen, ListenCertFile: p.cfg.NATSListenCert, ListenKeyFile: p.cfg.NATSListenKey,
-		Relay: p.cfg.NATSRelay, Replicas: p.cfg.replicas(), UsageMaxBytes: p.cfg.LogBytes,
+		Relay: p.cfg.NATSRelay, Replicas: p.cfg.replicas(), Shards: p.cfg.Shards, UsageMaxBytes: p.cfg.LogBytes,
 		Authenticate: func(user, password string) (string, bool) {
 			p.awaitKnown(ctx)
 			k := keys.Load()
@@ -199,9 +174,8 @@ func (p *pipeline) openLog(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	p.lag = newLagMonitor(p.cfg.LagMax)
-	p.places = erasure.NewPlaces(p.log)
-	p.registry = tenancy.New(tenancy.Config{DatabaseOf: p.cfg.newDatabases(), Logger: p.logger.With().Str("part", "tenancy").Logger()}, p.log)
+	p.shards = p.newShards()
+	p.registry = tenancy.New(tenancy.Config{DatabaseOf: p.cfg.newDatabases(p.log.Shards()), Logger: p.logger.With().Str("part", "tenancy").Logger()}, p.log)
 	authentication := auth.Config{Registry: p.registry, Members: p.registry, PlatformAdmins: p.admins(), Logger: p.logger}
 	if p.signIns, err = p.tokens(); err != nil {
 		return err
@@ -214,7 +188,7 @@ func (p *pipeline) openLog(ctx context.Context) (err error) {
 		return err
 	}
 	keys.Store(p.keys)
-	p.prices = pricelist.New(p.log, []uint32{shard})
+	p.prices = pricelist.New(p.log, schemas.Shards(p.log.Shards()))
 	return nil
 }
 
@@ -269,7 +243,9 @@ func (p *pipeline) openDoors(ctx, running context.Context) (err error) {
 		return err
 	}
 	p.group.Go(func() error { return p.server.Run(running) })
-	p.group.Go(func() error { return p.lag.run(running, p.log) })
+	for _, s := range p.shards {
+		p.group.Go(func() error { return s.lag.run(running, p.log) })
+	}
 	p.group.Go(func() error { return p.attempts.Run(running) })
 	p.group.Go(func() error { return p.watchDirect(running) })
 	p.group.Go(func() error { return p.alerts.run(running) })
@@ -329,6 +305,9 @@ func (p *pipeline) AdminKey() string { return p.adminKey.Reveal() }
 
 // Publish sends a message to the log as a runtime with NATS credentials would.
 func (p *pipeline) Publish(ctx context.Context, subject string, data []byte) error {
+	if kind, tenant := schemas.ParseUsageSubject(subject); kind == schemas.SubjectDirect {
+		subject = p.of(tenant).DirectSubject(tenant)
+	}
 	_, _, err := usageLog{log: p.log, appended: p.appended}.Append(ctx, subject, "", data)
 	return err
 }
@@ -370,9 +349,7 @@ func (p *pipeline) closeAfter(err error) error {
 
 func (p *pipeline) closeParts() error {
 	var errs []error
-	if p.db != nil {
-		errs = append(errs, p.db.Close())
-	}
+	errs = append(errs, p.closeWarehouse())
 	p.openKnown()
 	if p.log != nil {
 		errs = append(errs, p.log.Close())

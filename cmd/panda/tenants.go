@@ -43,6 +43,6 @@ func (p *pipeline) spent(tenantID string) (schemas.Money, bool) {
 	if p.ready() != nil {
 		return schemas.Money{}, false
 	}
-	totals, _, ok := p.live.Totals(tenantID, schemas.WindowOf(schemas.GrainMonth, time.Now()))
+	totals, _, ok := p.of(tenantID).live.Totals(tenantID, schemas.WindowOf(schemas.GrainMonth, time.Now()))
 	return totals.Cost, ok
 }

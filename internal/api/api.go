@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/agentik-os/panda/aggregate"
 	"github.com/agentik-os/panda/ingest"
 	"github.com/agentik-os/panda/internal/httpapi"
 	"github.com/agentik-os/panda/internal/onboarding"
@@ -23,15 +22,12 @@ import (
 
 // Stages are what the API asks. They exist once the warehouse is open.
 type Stages struct {
-	Reader *aggregate.Reader
-	Live   *aggregate.Live
-	Tables *ingest.Tables
+	// Shards are the parts that count, in order, each for a part of the tenants.
+	Shards []*Shard
 	Jobs   *rollup.Jobs
 	// Verify holds everything against everything; with repair it mends what it
 	// finds and says what it did.
 	Verify func(ctx context.Context, opts rollup.VerifyOptions, repair bool) (rollup.Repair, error)
-	// Rollup makes the windows; here it says how far they are.
-	Rollup *rollup.Worker
 	// Statements is the SQL of the stages, Runs what of it, and what else, was run.
 	Statements *statement.Catalog
 	Runs       *warehouse.Runs
@@ -43,8 +39,6 @@ type API struct {
 	Stages   func() (*Stages, error)
 	Registry *tenancy.Registry
 	Prices   *pricelist.List
-	// Position returns the end of the log.
-	Position func(ctx context.Context) (uint64, error)
 	// Submit sends events of a tenant through the gateway's own path and returns
 	// when they are on the log. It is how a quarantined event is replayed.
 	Submit func(ctx context.Context, tenant string, events []schemas.Event) (seq uint64, err error)
@@ -100,20 +94,6 @@ func (a *API) tenant(r *http.Request, scope tenancy.Scope) (tenancy.Tenant, erro
 		named = scope.TenantID()
 	}
 	return a.Registry.Find(scope, named)
-}
-
-// settleMax is how long a list waits for the writer: it is a tenth of a second
-// behind as a rule, and a list is worth having even when it is not complete.
-const settleMax = 2 * time.Second
-
-// settle waits until what was acknowledged before the request is written, so that
-// who just sent an event finds it.
-func (a *API) settle(ctx context.Context, stages *Stages) {
-	ctx, cancel := context.WithTimeout(ctx, settleMax)
-	defer cancel()
-	if last, err := a.Position(ctx); err == nil {
-		_ = stages.Live.WaitFor(ctx, last) // late is no reason to answer nothing
-	}
 }
 
 // still asks whether who asked may still have the answer.

@@ -215,7 +215,7 @@ func newStack(t *testing.T) *stack {
 	}
 	s.platform = admin.Reveal()
 	s.priceLog = &priceLog{Log: s.log}
-	s.prices = pricelist.New(s.priceLog, []uint32{0})
+	s.prices = pricelist.New(s.priceLog, schemas.Shards(1))
 	if err := s.prices.Ensure(t.Context(), firstPrices()); err != nil {
 		t.Fatal(err)
 	}
@@ -229,8 +229,15 @@ func newStack(t *testing.T) *stack {
 	s.jobs = rollup.NewJobs(rollup.JobsConfig{Lease: jobsAlone{}}, db)
 	verifier := rollup.NewVerifier(rollup.VerifyConfig{Log: usageLog{s.log}, Replay: func(context.Context, uint64) error { return nil }}, db)
 	stages := &Stages{
-		Reader: aggregate.NewReader(aggregate.ReaderConfig{Live: s.live, Rollups: s.worker, Now: clock}, db),
-		Live:   s.live, Tables: tables, Jobs: s.jobs, Rollup: s.worker, Statements: catalog, Runs: s.runs,
+		Shards: []*Shard{{
+			Reader: aggregate.NewReader(aggregate.ReaderConfig{Live: s.live, Rollups: s.worker, Now: clock}, db),
+			Live:   s.live, Tables: tables, Rollup: s.worker,
+			End: func(ctx context.Context) (uint64, error) {
+				last, _, err := usageLog{s.log}.End(ctx)
+				return last, err
+			},
+		}},
+		Jobs: s.jobs, Statements: catalog, Runs: s.runs,
 		Verify: func(ctx context.Context, opts rollup.VerifyOptions, _ bool) (rollup.Repair, error) {
 			report, err := verifier.Verify(ctx, opts, nil)
 			return rollup.Repair{Report: report}, err
@@ -284,13 +291,9 @@ func (s *stack) serve(stages *Stages, clock func() time.Time) {
 			return stages, nil
 		},
 		Registry: s.registry, Prices: s.prices, Cursors: cursors, Now: clock,
-		Position: func(ctx context.Context) (uint64, error) {
-			last, _, err := usageLog{s.log}.End(ctx)
-			return last, err
-		},
 		Submit: func(ctx context.Context, tenant string, events []schemas.Event) (uint64, error) {
 			envelope := ingest.EncodeEnvelope(nil, tenant, events, ingest.FlagImport, signingKey)
-			seq, _, err := usageLog{s.log}.Append(ctx, schemas.EnvelopeSubject(0, tenant), "", envelope)
+			seq, _, err := usageLog{s.log}.Append(ctx, schemas.Shard{}.EnvelopeSubject(tenant), "", envelope)
 			return seq, err
 		},
 	}).Register(server)

@@ -242,13 +242,13 @@ func (a *API) isolationAdvice(stages *Stages, t *tenancy.Tenant, runs []warehous
 		return advice
 	}
 	var agents int64
-	levels, _, _ := stages.Live.Levels(t.ID)
+	levels, _, _ := stages.of(t.ID).Live.Levels(t.ID)
 	for _, l := range levels {
 		if l.Name == schemas.LevelAgents {
 			agents = l.Value
 		}
 	}
-	totals, _, _ := stages.Live.Totals(t.ID, schemas.WindowOf(schemas.GrainMonth, a.Now()))
+	totals, _, _ := stages.of(t.ID).Live.Totals(t.ID, schemas.WindowOf(schemas.GrainMonth, a.Now()))
 	size := plural(agents, "agent", "agents") + " and " + plural(totals.Calls, "call", "calls") + " this month"
 	switch large := agents >= largeAgents || totals.Calls >= largeCalls; {
 	case t.Isolation == tenancy.IsolatedDatabase:

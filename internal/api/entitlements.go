@@ -179,7 +179,7 @@ func (d *decider) decide(ask *aggregate.Request, provider string) (entitlement, 
 		return entitlement{}, err
 	}
 	month := schemas.WindowOf(schemas.GrainMonth, d.now)
-	decision, asOf, err := stages.Live.Decide(d.tenant.ID, month, &limits, d.calls, ask)
+	decision, asOf, err := stages.of(d.tenant.ID).Live.Decide(d.tenant.ID, month, &limits, d.calls, ask)
 	if err != nil {
 		return entitlement{}, err
 	}
@@ -191,7 +191,7 @@ func (d *decider) decide(ask *aggregate.Request, provider string) (entitlement, 
 			}
 		}
 		if ask.FreeModel = d.book.Free(provider, ask.Model, d.now); ask.FreeModel {
-			if decision, asOf, err = stages.Live.Decide(d.tenant.ID, month, &limits, d.calls, ask); err != nil {
+			if decision, asOf, err = stages.of(d.tenant.ID).Live.Decide(d.tenant.ID, month, &limits, d.calls, ask); err != nil {
 				return entitlement{}, err
 			}
 		}

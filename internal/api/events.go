@@ -65,7 +65,7 @@ func (a *API) events(w http.ResponseWriter, r *http.Request, scope tenancy.Scope
 	if err != nil {
 		return err
 	}
-	a.settle(r.Context(), stages)
+	stages.settle(r.Context(), tenant.ID)
 	q := r.URL.Query()
 	switch {
 	case q.Get("id") != "":
@@ -82,7 +82,7 @@ func (a *API) events(w http.ResponseWriter, r *http.Request, scope tenancy.Scope
 	if err != nil {
 		return err
 	}
-	rows, next, err := stages.Reader.Recent(r.Context(), tenant.ID, int(limit), cursor)
+	rows, next, err := stages.of(tenant.ID).Reader.Recent(r.Context(), tenant.ID, int(limit), cursor)
 	if err != nil {
 		return err
 	}
@@ -109,9 +109,9 @@ func (a *API) oneEvent(w http.ResponseWriter, r *http.Request, stages *Stages, t
 	var rows []schemas.Accepted
 	var err error
 	if source := q.Get("source"); source != "" {
-		rows, err = stages.Reader.Find(r.Context(), tenant, source, q.Get("id"))
+		rows, err = stages.of(tenant).Reader.Find(r.Context(), tenant, source, q.Get("id"))
 	} else {
-		rows, err = stages.Reader.FindAny(r.Context(), tenant, q.Get("id"))
+		rows, err = stages.of(tenant).Reader.FindAny(r.Context(), tenant, q.Get("id"))
 	}
 	if err != nil {
 		return err
@@ -172,7 +172,7 @@ func (a *API) tail(w http.ResponseWriter, r *http.Request, scope tenancy.Scope, 
 		if err := a.still(scope, tenant); err != nil {
 			return err
 		}
-		rows, err := stages.Reader.After(r.Context(), tenant, seq, idx, int(limit))
+		rows, err := stages.of(tenant).Reader.After(r.Context(), tenant, seq, idx, int(limit))
 		if err != nil || len(rows) > 0 {
 			if err != nil {
 				return err
@@ -209,14 +209,14 @@ func (a *API) lookup(w http.ResponseWriter, r *http.Request, scope tenancy.Scope
 		return err
 	}
 	if ask.WaitSeq > 0 {
-		if err := stages.Live.WaitFor(r.Context(), ask.WaitSeq); err != nil {
+		if err := stages.of(tenant.ID).Live.WaitFor(r.Context(), ask.WaitSeq); err != nil {
 			return err
 		}
 		if err := a.still(scope, tenant.ID); err != nil {
 			return err
 		}
 	}
-	found, err := stages.Tables.Lookup(r.Context(), tenant.ID, ask.Source, ask.IDs)
+	found, err := stages.of(tenant.ID).Tables.Lookup(r.Context(), tenant.ID, ask.Source, ask.IDs)
 	if err != nil {
 		return err
 	}
@@ -238,20 +238,19 @@ func (a *API) lookup(w http.ResponseWriter, r *http.Request, scope tenancy.Scope
 	return writeJSON(w, answer)
 }
 
-// page reads limit and cursor of a list that runs from the newest place back.
-func (a *API) page(r *http.Request, scope tenancy.Scope, list string) (before ingest.Place, limit uint64, err error) {
+// page reads limit and cursor of a list that runs from the newest places of some shards
+// back.
+func (a *API) page(r *http.Request, scope tenancy.Scope, list string, shards int) (before []ingest.Place, limit uint64, err error) {
 	if limit, err = intQuery(r, "limit", pageDefault, 1, pageMax); err != nil {
-		return before, 0, err
+		return nil, 0, err
 	}
-	cursor := r.URL.Query().Get("cursor")
-	if cursor == "" {
-		return before, limit, nil
+	text := ""
+	if cursor := r.URL.Query().Get("cursor"); cursor != "" {
+		if text, err = a.Cursors.Decode(scope, list, cursor); err != nil {
+			return nil, 0, err
+		}
 	}
-	text, err := a.Cursors.Decode(scope, list, cursor)
-	if err != nil {
-		return before, 0, err
-	}
-	before.Seq, before.Idx, err = parsePlace("cursor", text)
+	before, err = parsePlaces(text, shards)
 	return before, limit, err
 }
 
@@ -272,16 +271,21 @@ func (a *API) conflicts(w http.ResponseWriter, r *http.Request, scope tenancy.Sc
 	if err != nil {
 		return err
 	}
-	before, limit, err := a.page(r, scope, "conflicts")
-	if err != nil {
-		return err
-	}
 	stages, err := a.Stages()
 	if err != nil {
 		return err
 	}
-	a.settle(r.Context(), stages)
-	rows, err := stages.Tables.Conflicts(r.Context(), tenant, before, uint32(limit))
+	shards := stages.about(tenant)
+	before, limit, err := a.page(r, scope, "conflicts", len(shards))
+	if err != nil {
+		return err
+	}
+	stages.settle(r.Context(), tenant)
+	rows, more, err := newest(shards, before, int(limit), func(s *Shard, before ingest.Place) ([]ingest.ConflictRow, error) {
+		return s.Tables.Conflicts(r.Context(), tenant, before, uint32(limit))
+	}, func(c *ingest.ConflictRow) (ingest.Place, int64) {
+		return ingest.Place{Seq: c.Seq, Idx: c.Idx}, c.ReceivedAt
+	})
 	if err != nil {
 		return err
 	}
@@ -290,9 +294,8 @@ func (a *API) conflicts(w http.ResponseWriter, r *http.Request, scope tenancy.Sc
 		views[i] = conflictView{c.Tenant, c.Seq, c.Idx, time.UnixMilli(c.ReceivedAt).UTC(), c.Source, c.ID, c.FirstSeq, c.Body}
 	}
 	next := ""
-	if len(rows) == int(limit) {
-		last := rows[len(rows)-1]
-		next = a.Cursors.Encode(scope, "conflicts", placeText(last.Seq, last.Idx))
+	if more != nil {
+		next = a.Cursors.Encode(scope, "conflicts", placesText(more))
 	}
 	return writeJSON(w, struct {
 		Conflicts  []conflictView `json:"conflicts"`
@@ -324,16 +327,21 @@ func (a *API) quarantine(w http.ResponseWriter, r *http.Request, scope tenancy.S
 	default:
 		return schemas.Invalid("/state", schemas.CodeUnknown, "%q is not a state; use open or replayed", state)
 	}
-	before, limit, err := a.page(r, scope, "quarantine")
-	if err != nil {
-		return err
-	}
 	stages, err := a.Stages()
 	if err != nil {
 		return err
 	}
-	a.settle(r.Context(), stages)
-	rows, err := stages.Tables.Quarantine(r.Context(), tenant, state, before, uint32(limit))
+	shards := stages.about(tenant)
+	before, limit, err := a.page(r, scope, "quarantine", len(shards))
+	if err != nil {
+		return err
+	}
+	stages.settle(r.Context(), tenant)
+	rows, more, err := newest(shards, before, int(limit), func(s *Shard, before ingest.Place) ([]ingest.QuarantineRow, error) {
+		return s.Tables.Quarantine(r.Context(), tenant, state, before, uint32(limit))
+	}, func(q *ingest.QuarantineRow) (ingest.Place, int64) {
+		return ingest.Place{Seq: q.Seq, Idx: q.Idx}, q.ReceivedAt
+	})
 	if err != nil {
 		return err
 	}
@@ -346,9 +354,8 @@ func (a *API) quarantine(w http.ResponseWriter, r *http.Request, scope tenancy.S
 		}
 	}
 	next := ""
-	if len(rows) == int(limit) {
-		last := rows[len(rows)-1]
-		next = a.Cursors.Encode(scope, "quarantine", placeText(last.Seq, last.Idx))
+	if more != nil {
+		next = a.Cursors.Encode(scope, "quarantine", placesText(more))
 	}
 	return writeJSON(w, struct {
 		Quarantine []quarantineView `json:"quarantine"`
@@ -378,7 +385,7 @@ func (a *API) replay(w http.ResponseWriter, r *http.Request, scope tenancy.Scope
 	if err != nil {
 		return err
 	}
-	row, ok, err := stages.Tables.Quarantined(r.Context(), tenant, ingest.Place{Seq: seq, Idx: idx})
+	row, ok, err := stages.quarantined(r.Context(), tenant, ingest.Place{Seq: seq, Idx: idx})
 	if err != nil {
 		return err
 	}
@@ -411,7 +418,7 @@ func (a *API) replay(w http.ResponseWriter, r *http.Request, scope tenancy.Scope
 	if err != nil {
 		return err
 	}
-	if err := stages.Tables.Replayed(r.Context(), row); err != nil {
+	if err := stages.of(row.Tenant).Tables.Replayed(r.Context(), row); err != nil {
 		return err
 	}
 	return writeJSON(w, replayAnswer{placeText(seq, idx), schemas.StreamUsage, at, len(events)})

@@ -44,13 +44,13 @@ func (a *API) usageLevels(w http.ResponseWriter, r *http.Request, scope tenancy.
 	if err != nil {
 		return err
 	}
-	a.settle(r.Context(), stages)
+	stages.settle(r.Context(), tenant.ID)
 	month := schemas.WindowOf(schemas.GrainMonth, a.Now())
-	totals, asOf, ok := stages.Live.Totals(tenant.ID, month)
+	totals, asOf, ok := stages.of(tenant.ID).Live.Totals(tenant.ID, month)
 	if !ok {
 		return schemas.ErrUnavailable
 	}
-	levels, _, ok := stages.Live.Levels(tenant.ID)
+	levels, _, ok := stages.of(tenant.ID).Live.Levels(tenant.ID)
 	if !ok {
 		return schemas.ErrUnavailable
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/agentik-os/panda/aggregate"
 	"github.com/agentik-os/panda/internal/httpapi"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/rollup"
@@ -32,28 +33,41 @@ func (a *API) summary(w http.ResponseWriter, r *http.Request, scope tenancy.Scop
 		return err
 	}
 	if fresh {
-		stages.Rollup.Want() // whoever asks for fresh positions waits for the windows
+		for _, s := range stages.Shards {
+			s.Rollup.Want() // whoever asks for fresh positions waits for the windows
+		}
 	}
-	a.settle(r.Context(), stages)
+	stages.settle(r.Context(), "")
 	// After every commit, whatever the clocks of writers say, and within what
 	// ClickHouse can hold.
 	endOfTime := time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
-	intake, err := stages.Reader.Intake(r.Context(), time.Unix(0, 0), endOfTime)
-	if err != nil {
-		return err
-	}
-	sums, err := stages.Reader.Sums(r.Context())
-	if err != nil {
-		return err
-	}
-	last, err := a.Position(r.Context())
-	if err != nil {
-		return err
-	}
 	type positions struct {
 		Log    uint64 `json:"log"`
 		Ledger uint64 `json:"ledger"`
 		Rollup uint64 `json:"rollup"`
+	}
+	var intake aggregate.Intake
+	var sums aggregate.Sums
+	var at positions
+	for _, s := range stages.Shards {
+		in, err := s.Reader.Intake(r.Context(), time.Unix(0, 0), endOfTime)
+		if err != nil {
+			return err
+		}
+		intake.Add(&in)
+		sum, err := s.Reader.Sums(r.Context())
+		if err != nil {
+			return err
+		}
+		sums.Add(&sum)
+		last, err := s.End(r.Context())
+		if err != nil {
+			return err
+		}
+		// Each shard counts from one, so the sums are how many messages there are.
+		at.Log += last
+		at.Ledger += s.Live.Position().Seq
+		at.Rollup += s.Rollup.Position()
 	}
 	return writeJSON(w, struct {
 		Messages    int64         `json:"messages"`
@@ -71,7 +85,7 @@ func (a *API) summary(w http.ResponseWriter, r *http.Request, scope tenancy.Scop
 	}{
 		intake.Messages, intake.Events, intake.Accepted, intake.Duplicates, intake.Conflicts, intake.Quarantined,
 		intake.Late, intake.Unpriced, sums.Calls, sums.Tokens, sums.Cost,
-		positions{last, stages.Live.Position().Seq, stages.Rollup.Position()},
+		at,
 	})
 }
 
@@ -105,14 +119,22 @@ func (a *API) jobs(w http.ResponseWriter, _ *http.Request, scope tenancy.Scope) 
 		return err
 	}
 	views := []jobView{}
-	for _, s := range append([]rollup.JobStatus{stages.Rollup.Status()}, stages.Jobs.Status()...) {
+	var all []rollup.JobStatus
+	positions := map[string]uint64{}
+	for i, s := range stages.Shards {
+		status := s.Rollup.Status()
+		if len(stages.Shards) > 1 {
+			status.Name += "-" + strconv.Itoa(i)
+		}
+		positions[status.Name] = s.Rollup.Position()
+		all = append(all, status)
+	}
+	for _, s := range append(all, stages.Jobs.Status()...) {
 		v := jobView{
-			Name: s.Name, Schedule: s.Schedule, Running: s.Running,
+			Position: positions[s.Name],
+			Name:     s.Name, Schedule: s.Schedule, Running: s.Running,
 			LastRun: timeOrNull(s.LastRun), NextRun: timeOrNull(s.NextRun),
 			DurationMS: s.Duration.Milliseconds(), Outcome: s.Outcome, Detail: s.Detail,
-		}
-		if s.Name == rollup.JobName {
-			v.Position = stages.Rollup.Position()
 		}
 		views = append(views, v)
 	}

@@ -107,7 +107,7 @@ func TestPricesImportedTogether(t *testing.T) {
 	var once sync.Once
 	s.priceLog.before = func(string) {
 		once.Do(func() {
-			if _, err := pricelist.New(s.log, []uint32{0}).Publish(t.Context(), 1, other); err != nil {
+			if _, err := pricelist.New(s.log, schemas.Shards(1)).Publish(t.Context(), 1, other); err != nil {
 				t.Error(err)
 			}
 		})

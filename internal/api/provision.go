@@ -83,7 +83,7 @@ func (a *API) provision(w http.ResponseWriter, r *http.Request, scope tenancy.Sc
 	if err != nil {
 		return err
 	}
-	a.settle(r.Context(), stages)
+	stages.settle(r.Context(), tenant.ID)
 	answer := provisionView{Tenant: refOf(&tenant), Template: template, Skills: template.Skills()}
 	job := provisioning{api: a, stages: stages, by: actorOf(scope, r), tenant: &tenant, template: template}
 	if answer.Agents, err = job.recordAgents(r.Context()); err != nil {
@@ -124,7 +124,7 @@ func (p *provisioning) submit(ctx context.Context, action string, to map[string]
 	if err != nil {
 		return err
 	}
-	return p.stages.Live.WaitFor(ctx, seq)
+	return p.stages.of(p.tenant.ID).Live.WaitFor(ctx, seq)
 }
 
 // The words of the audit log.
@@ -145,7 +145,7 @@ func mustBeServed(t *tenancy.Tenant) error {
 // recordAgents sets the number of agents to the template's, if nobody has said
 // another.
 func (p *provisioning) recordAgents(ctx context.Context) (agentsView, error) {
-	levels, _, ok := p.stages.Live.Levels(p.tenant.ID)
+	levels, _, ok := p.stages.of(p.tenant.ID).Live.Levels(p.tenant.ID)
 	if !ok {
 		return agentsView{}, schemas.ErrUnavailable
 	}
@@ -159,7 +159,7 @@ func (p *provisioning) recordAgents(ctx context.Context) (agentsView, error) {
 		return agentsView{}, httpapi.Problem{Status: http.StatusConflict, Code: CodeQuotaExceeded,
 			Detail: fmt.Sprintf("Agent quota exceeded. Current: 0, Max: %d, and the template has %d. Upgrade your plan.", limit, want)}
 	}
-	earlier, err := p.stages.Reader.Find(ctx, p.tenant.ID, onboarding.ProvisionSource, p.template.LevelID())
+	earlier, err := p.stages.of(p.tenant.ID).Reader.Find(ctx, p.tenant.ID, onboarding.ProvisionSource, p.template.LevelID())
 	if err != nil {
 		return agentsView{}, err
 	}
@@ -188,7 +188,7 @@ func (p *provisioning) addSample(ctx context.Context) (*sampleView, error) {
 		}
 	}
 	events := template.Sample(p.tenant.CreatedAt, generation)
-	known, err := p.stages.Tables.Lookup(ctx, p.tenant.ID, onboarding.SampleSource, onboarding.IDs(events))
+	known, err := p.stages.of(p.tenant.ID).Tables.Lookup(ctx, p.tenant.ID, onboarding.SampleSource, onboarding.IDs(events))
 	if err != nil {
 		return nil, err
 	}
@@ -225,7 +225,7 @@ const (
 )
 
 func (p *provisioning) sampleState(ctx context.Context, generation int) (int, error) {
-	rows, err := p.stages.Reader.Find(ctx, p.tenant.ID, onboarding.SampleSource, p.template.FirstID(generation))
+	rows, err := p.stages.of(p.tenant.ID).Reader.Find(ctx, p.tenant.ID, onboarding.SampleSource, p.template.FirstID(generation))
 	if err != nil {
 		return sampleAbsent, err
 	}
@@ -254,7 +254,7 @@ func (a *API) removeSample(w http.ResponseWriter, r *http.Request, scope tenancy
 	if err != nil {
 		return err
 	}
-	a.settle(r.Context(), stages)
+	stages.settle(r.Context(), tenant.ID)
 	answer := struct {
 		Tenant        tenantRef `json:"tenant"`
 		Conversations int       `json:"conversations"`

@@ -150,11 +150,11 @@ func (a *API) usage(w http.ResponseWriter, r *http.Request, scope tenancy.Scope)
 	}
 	if fresh {
 		// Everything acknowledged before the question counts in the answer.
-		if query.MinSeq, err = a.Position(r.Context()); err != nil {
+		if query.MinSeq, err = stages.of(tenant.ID).End(r.Context()); err != nil {
 			return err
 		}
 	}
-	result, err := stages.Reader.Usage(r.Context(), query)
+	result, err := stages.of(query.Tenant).Reader.Usage(r.Context(), query)
 	if err != nil {
 		return err
 	}
@@ -208,7 +208,7 @@ func (a *API) series(w http.ResponseWriter, r *http.Request, scope tenancy.Scope
 	if err != nil {
 		return err
 	}
-	points, asOf, err := stages.Reader.Series(r.Context(), tenant.ID, month, grain)
+	points, asOf, err := stages.of(tenant.ID).Reader.Series(r.Context(), tenant.ID, month, grain)
 	if err != nil {
 		return err
 	}

@@ -41,8 +41,8 @@ type Store struct {
 // Config is what an Eraser needs to know. Zero fields take the default named beside
 // them.
 type Config struct {
-	// Shard is the ledger's shard.
-	Shard    uint32
+	// Shard is what the log, the ledger and the tables are of.
+	Shard    schemas.Shard
 	Registry Registry
 	// Events returns how many events a message of the usage log holds, as the ledger
 	// counts them.
@@ -195,7 +195,7 @@ func (e *Eraser) EraseUser(ctx context.Context, tenant, user, actor string, prog
 
 // begin plans: from its end on, everything of the erasure is decided.
 func (e *Eraser) begin(ctx context.Context, st *state, user string) error {
-	newest, err := e.log.LastOf(ctx, schemas.StreamUsage, schemas.SubjectsDirect, schemas.SubjectsEnvelope, schemas.SubjectsPrices)
+	newest, err := e.log.LastOf(ctx, e.cfg.Shard.Stream(), e.cfg.Shard.Subjects()...)
 	if err != nil {
 		return err
 	}
@@ -330,7 +330,7 @@ func (e *Eraser) carryOut(ctx context.Context, st *state) error {
 		seqs = append(seqs, entries[i].Seqs...)
 	}
 	e.progress("log", 0, uint64(len(seqs)))
-	if err := e.log.Erase(ctx, schemas.StreamUsage, seqs); err != nil {
+	if err := e.log.Erase(ctx, e.cfg.Shard.Stream(), seqs); err != nil {
 		return err
 	}
 	failpoint.Hit(failpoint.ErasureLog)
@@ -376,7 +376,7 @@ func (e *Eraser) later(ctx context.Context, st *state) (bool, error) {
 	if !st.Whole {
 		return false, nil
 	}
-	newest, err := e.log.LastOf(ctx, schemas.StreamUsage, e.subjects(st.Tenant)...)
+	newest, err := e.log.LastOf(ctx, e.cfg.Shard.Stream(), e.subjects(st.Tenant)...)
 	return newest > st.Position, err
 }
 

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/agentik-os/panda/internal/eventlog"
+	"github.com/agentik-os/panda/schemas"
 )
 
 // Buckets of the log.
@@ -39,7 +40,8 @@ type Log interface {
 // Places knows at which positions of the usage log messages were erased. It keeps them
 // on the log, and in memory once somebody has asked.
 type Places struct {
-	log Log
+	log   Log
+	shard schemas.Shard
 
 	mu    sync.Mutex
 	known map[string]bool // chunks
@@ -49,11 +51,18 @@ type Places struct {
 // span is from first to last, both included.
 type span struct{ first, last uint64 }
 
-// NewPlaces returns the places of a log.
-func NewPlaces(log Log) *Places { return &Places{log: log, known: map[string]bool{}} }
+// NewPlaces returns the places of a shard of a log.
+func NewPlaces(log Log, shard schemas.Shard) *Places {
+	return &Places{log: log, shard: shard, known: map[string]bool{}}
+}
 
 func (p *Places) bucket(ctx context.Context) (*eventlog.Bucket, error) {
-	return p.log.Bucket(ctx, eventlog.BucketConfig{Name: bucketPlaces, Description: "At which positions of USAGE messages were erased for ever."})
+	name := bucketPlaces
+	if p.shard.Split() {
+		name += "-" + p.shard.String()
+	}
+	return p.log.Bucket(ctx, eventlog.BucketConfig{Name: name,
+		Description: "At which positions of " + p.shard.Stream() + " messages were erased for ever."})
 }
 
 // Cover reports whether all positions from one to another, both included, were erased.

@@ -28,7 +28,7 @@ func TestPlacesCoverWhatWasErased(t *testing.T) {
 	const seed = 7
 	rng := rand.New(rand.NewPCG(seed, seed))
 	log := eventlogtest.Open(t)
-	first, second := NewPlaces(log), NewPlaces(log)
+	first, second := NewPlaces(log, schemas.Shard{}), NewPlaces(log, schemas.Shard{})
 	var entries []entry
 	all := map[uint64]bool{}
 	for i, seq := range rising(rng, 3*chunkEntries) {
@@ -72,7 +72,7 @@ func TestPlacesCoverWhatWasErased(t *testing.T) {
 	if err := first.prune(t.Context(), []*state{{Erasure: "era_b"}}); err != nil {
 		t.Fatal(err)
 	}
-	third := NewPlaces(log)
+	third := NewPlaces(log, schemas.Shard{})
 	if covered, err := third.Cover(t.Context(), slices.Min(entries[1].Seqs), entries[1].To); err != nil || covered {
 		t.Errorf("after prune: %t, %v", covered, err)
 	}

@@ -77,13 +77,13 @@ func (e *Eraser) ranges(ctx context.Context, upTo uint64) (*ranges, error) {
 
 // subjects are those of a tenant's usage.
 func (e *Eraser) subjects(tenant string) []string {
-	return []string{schemas.DirectSubject(tenant), schemas.EnvelopeSubject(e.cfg.Shard, tenant)}
+	return []string{e.cfg.Shard.DirectSubject(tenant), e.cfg.Shard.EnvelopeSubject(tenant)}
 }
 
 // addLog adds the messages of the tenant that lie after a position, up to the plan's,
 // if they are wanted.
 func (e *Eraser) addLog(ctx context.Context, r *ranges, st *state, after uint64, wanted func(*eventlog.Record) bool) error {
-	_, err := e.log.Find(ctx, schemas.StreamUsage, e.subjects(st.Tenant), st.Position, func(rec *eventlog.Record) error {
+	_, err := e.log.Find(ctx, e.cfg.Shard.Stream(), e.subjects(st.Tenant), st.Position, func(rec *eventlog.Record) error {
 		if rec.Seq <= after || !wanted(rec) {
 			return nil
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/agentik-os/panda/internal/eventlog"
+	"github.com/agentik-os/panda/schemas"
 )
 
 // The phases of an erasure.
@@ -90,7 +91,7 @@ func (e *Eraser) load(ctx context.Context, key string) (*state, error) {
 	return st, nil
 }
 
-// all returns the states of every erasure, the oldest first.
+// all returns the states of every erasure in the shard, the oldest first.
 func (e *Eraser) all(ctx context.Context) (states []*state, err error) {
 	bucket, err := e.bucket(ctx)
 	if err != nil {
@@ -105,7 +106,7 @@ func (e *Eraser) all(ctx context.Context) (states []*state, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if st != nil {
+		if st != nil && schemas.ShardOf(st.Tenant, e.cfg.Shard.Of).ID == e.cfg.Shard.ID {
 			states = append(states, st)
 		}
 	}

@@ -41,7 +41,7 @@ const (
 var plainName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,80}$`)
 
 func (e *Eraser) shard() warehouse.Param {
-	return warehouse.Param{Name: "shard", Value: e.cfg.Shard}
+	return warehouse.Param{Name: "shard", Value: e.cfg.Shard.ID}
 }
 
 func (e *Eraser) query(ctx context.Context, name string, scan func(*warehouse.Rows) error, params ...warehouse.Param) error {
@@ -82,7 +82,7 @@ func (e *Eraser) record(ctx context.Context, st *state, entries []entry) error {
 		number := func(of func(*entry) uint64) []uint64 { return values(part, of) }
 		signed := func(of func(*entry) int64) []int64 { return values(part, of) }
 		err := e.db.Insert(ctx, "erased",
-			warehouse.Column{Name: "shard", Values: values(part, func(*entry) uint32 { return e.cfg.Shard })},
+			warehouse.Column{Name: "shard", Values: values(part, func(*entry) uint32 { return e.cfg.Shard.ID })},
 			warehouse.Column{Name: "from_seq", Values: number(func(r *entry) uint64 { return r.From })},
 			warehouse.Column{Name: "erasure", Values: values(part, func(*entry) string { return st.plan() })},
 			warehouse.Column{Name: "tenant", Values: values(part, func(*entry) string { return st.Tenant })},
@@ -117,7 +117,7 @@ func (e *Eraser) mark(ctx context.Context, st *state, to uint8) error {
 	}
 	err := e.db.Insert(ctx, "erasures",
 		warehouse.Column{Name: "erasure", Values: []string{st.plan()}},
-		warehouse.Column{Name: "shard", Values: []uint32{e.cfg.Shard}},
+		warehouse.Column{Name: "shard", Values: []uint32{e.cfg.Shard.ID}},
 		warehouse.Column{Name: "tenant", Values: []string{st.Tenant}},
 		warehouse.Column{Name: "whole", Values: []uint8{whole}},
 		warehouse.Column{Name: "position", Values: []uint64{st.Position}},

@@ -63,7 +63,12 @@ type Config struct {
 	// Replicas is the number of copies of every stream: 1 inside this process,
 	// 3 in a cluster.
 	Replicas int
-	// UsageMaxBytes bounds stream USAGE; above it, new messages are refused.
+	// Shards is how many parts the usage of all tenants is split into, each with a
+	// stream of its own; see schemas.Shard. It is decided for ever when the log is made:
+	// 0 takes what was decided, and 1 for a new log. Log.Shards says how many there are.
+	Shards uint32
+	// UsageMaxBytes bounds the usage of all tenants, each shard an even share of it;
+	// above it, new messages are refused.
 	// Default inside this process: 60 % of the disk (free and used by the log
 	// already), so that the warehouse beside it has room. A cluster needs a number.
 	UsageMaxBytes int64
@@ -146,6 +151,8 @@ func (c Config) check() error {
 		return invalid("replicas is %d, want 1 to 5", c.Replicas)
 	case c.UsageMaxBytes < 0 || c.InFlightMax < 0 || c.ReadAheadBytes < 0:
 		return invalid("a limit is negative")
+	case c.Shards > schemas.ShardsMax:
+		return invalid("shards is %d, want 1 to %d", c.Shards, schemas.ShardsMax)
 	case c.DuplicateWindow < 0:
 		return invalid("duplicate window is %s, want it above 0", c.DuplicateWindow)
 	}

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"hash"
 	"path/filepath"
-	"slices"
+	"strings"
 
 	"github.com/agentik-os/panda/schemas"
 )
@@ -33,7 +33,8 @@ const (
 func undamaged(path string, block []byte) error {
 	dir := filepath.Dir(filepath.Dir(path))
 	stream := filepath.Base(dir)
-	if !slices.Contains([]string{schemas.StreamUsage, schemas.StreamControl, schemas.StreamDecisions}, stream) {
+	usage := stream == schemas.StreamUsage || strings.HasPrefix(stream, schemas.StreamUsage+"-")
+	if !usage && stream != schemas.StreamControl && stream != schemas.StreamDecisions {
 		return nil // values that are written again
 	}
 	h, err := recordHasher(stream, path)

@@ -257,7 +257,7 @@ func (l *Log) pump(tenant string) {
 
 // put begins to store a message, and arranges its answer.
 func (l *Log) put(tenant string, m *nats.Msg) {
-	msg := Message{Subject: schemas.DirectSubject(tenant), Data: m.Data}
+	msg := Message{Subject: schemas.ShardOf(tenant, l.cfg.Shards).DirectSubject(tenant), Data: m.Data}
 	if id := m.Header.Get(jetstream.MsgIDHeader); id != "" {
 		msg.ID = "direct/" + tenant + "/" + id
 	}

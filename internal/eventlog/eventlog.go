@@ -242,7 +242,7 @@ func (l *Log) drain() error {
 	return nil
 }
 
-// Healthy reports whether the log would take a message: connected, stream USAGE has
+// Healthy reports whether the log would take a message: connected, every shard has
 // a leader, and the server inside this process can write to its disk. The error says
 // what is wrong, for a readiness probe.
 func (l *Log) Healthy(ctx context.Context) error {
@@ -255,24 +255,26 @@ func (l *Log) Healthy(ctx context.Context) error {
 	if !l.conn.IsConnected() {
 		return fmt.Errorf("event log: %w: not connected to %s", schemas.ErrUnavailable, redact(l.cfg.URL))
 	}
-	stream, err := l.stream(ctx, schemas.StreamUsage)
-	if err != nil {
-		return fmt.Errorf("event log: %w", err)
-	}
-	info, err := stream.Info(ctx)
-	if err != nil {
-		return fmt.Errorf("event log: look up %s: %w", schemas.StreamUsage, classify(err))
-	}
-	if c := info.Cluster; c != nil && c.Leader == "" {
-		return fmt.Errorf("event log: %w: %s has no leader", schemas.ErrUnavailable, schemas.StreamUsage)
+	for _, shard := range schemas.Shards(l.cfg.Shards) {
+		stream, err := l.stream(ctx, shard.Stream())
+		if err != nil {
+			return fmt.Errorf("event log: %w", err)
+		}
+		info, err := stream.Info(ctx)
+		if err != nil {
+			return fmt.Errorf("event log: look up %s: %w", shard.Stream(), classify(err))
+		}
+		if c := info.Cluster; c != nil && c.Leader == "" {
+			return fmt.Errorf("event log: %w: %s has no leader", schemas.ErrUnavailable, shard.Stream())
+		}
 	}
 	return nil
 }
 
 // Space says how near the log is to its limits.
 type Space struct {
-	// UsageBytes and UsageBytesMax are what stream USAGE holds and may hold. At
-	// the limit Append returns ErrFull.
+	// UsageBytes and UsageBytesMax are what all usage takes and may take. A shard that
+	// has taken its even share is full, and Append returns ErrFull.
 	UsageBytes, UsageBytesMax int64
 	// DiskFree is what is left on the disk of the server inside this process, or
 	// -1 for a cluster, whose disks cannot be seen from here.
@@ -282,15 +284,20 @@ type Space struct {
 // Space measures the log. Callers refuse new work above a watermark of theirs,
 // because a broker that meets a full disk stops all its streams.
 func (l *Log) Space(ctx context.Context) (Space, error) {
-	state, err := l.State(ctx, schemas.StreamUsage)
-	if err != nil {
-		return Space{}, err
-	}
-	space := Space{UsageBytes: int64(state.Bytes), UsageBytesMax: l.cfg.UsageMaxBytes, DiskFree: -1}
-	if l.broker != nil {
-		if space.DiskFree, err = diskOf(l.cfg.DataDir); err != nil {
+	space := Space{UsageBytesMax: l.cfg.UsageMaxBytes, DiskFree: -1}
+	for _, shard := range schemas.Shards(l.cfg.Shards) {
+		state, err := l.State(ctx, shard.Stream())
+		if err != nil {
 			return Space{}, err
 		}
+		space.UsageBytes += int64(state.Bytes)
+	}
+	if l.broker != nil {
+		free, err := diskOf(l.cfg.DataDir)
+		if err != nil {
+			return Space{}, err
+		}
+		space.DiskFree = free
 	}
 	return space, nil
 }

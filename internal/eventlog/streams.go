@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,13 +38,20 @@ func streamConfigs(cfg Config) []jetstream.StreamConfig {
 		DenyDelete: false,
 		DenyPurge:  false,
 	}
-	usage := common
-	usage.Name = schemas.StreamUsage
-	usage.Description = "Every usage event, in the order that decides verdicts."
-	usage.Subjects = []string{schemas.SubjectsDirect, schemas.SubjectsEnvelope, schemas.SubjectsPrices}
-	// No age limit: the broker would go by the clock alone, and one that jumps ahead
-	// would take away what nobody has counted yet. See Trim.
-	usage.MaxBytes = cfg.UsageMaxBytes
+	var streams []jetstream.StreamConfig
+	for _, shard := range schemas.Shards(cfg.Shards) {
+		usage := common
+		usage.Name = shard.Stream()
+		usage.Description = "Every usage event, in the order that decides verdicts."
+		usage.Subjects = shard.Subjects()
+		// No age limit: the broker would go by the clock alone, and one that jumps ahead
+		// would take away what nobody has counted yet. See Trim.
+		usage.MaxBytes = cfg.UsageMaxBytes / int64(max(cfg.Shards, 1))
+		if shard.Split() {
+			usage.Metadata = map[string]string{metadataShards: strconv.FormatUint(uint64(cfg.Shards), 10)}
+		}
+		streams = append(streams, usage)
+	}
 
 	control := common
 	control.Name = schemas.StreamControl
@@ -56,10 +64,66 @@ func streamConfigs(cfg Config) []jetstream.StreamConfig {
 	decisions.Subjects = []string{schemas.SubjectsDecisions}
 	decisions.MaxMsgsPerSubject = 1
 	decisions.DiscardNewPerSubject = true
-	return []jetstream.StreamConfig{usage, control, decisions}
+	return append(streams, control, decisions)
 }
 
+// metadataShards is, in the metadata of a shard's stream, how many shards there are.
+const metadataShards = "panda.shards"
+
+// decideShards finds out how many shards the log has, and holds what was asked for
+// against it. Tenants would be looked for where they are not, if it could change.
+func (l *Log) decideShards(ctx context.Context) error {
+	var found uint32
+	err := l.retry(ctx, func(ctx context.Context) error {
+		var err error
+		found, err = l.shardsMade(ctx)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("find out how many shards there are: %w", err)
+	}
+	switch {
+	case found == 0: // a new log
+		l.cfg.Shards = max(l.cfg.Shards, 1)
+	case l.cfg.Shards != 0 && l.cfg.Shards != found:
+		return fmt.Errorf("%w: shards are %d for ever, which was decided when the log was made, and %d are asked for; start with --shards %d, or without it",
+			ErrSetting, found, l.cfg.Shards, found)
+	default:
+		l.cfg.Shards = found
+	}
+	return nil
+}
+
+// shardsMade returns how many shards the streams that exist are of, 0 if there are none.
+func (l *Log) shardsMade(ctx context.Context) (uint32, error) {
+	if _, err := l.js.Stream(ctx, schemas.StreamUsage); err == nil {
+		return 1, nil
+	} else if !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return 0, classify(err)
+	}
+	first := schemas.Shard{Of: 2}.Stream()
+	stream, err := l.js.Stream(ctx, first)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, classify(err)
+	}
+	text := stream.CachedInfo().Config.Metadata[metadataShards]
+	n, err := strconv.ParseUint(text, 10, 32)
+	if err != nil || n < 2 || n > schemas.ShardsMax {
+		return 0, fmt.Errorf("%w: stream %s says in its metadata that there are %q shards", ErrSetting, first, text)
+	}
+	return uint32(n), nil
+}
+
+// Shards returns how many shards the log has.
+func (l *Log) Shards() uint32 { return l.cfg.Shards }
+
 func (l *Log) ensureStreams(ctx context.Context) error {
+	if err := l.decideShards(ctx); err != nil {
+		return err
+	}
 	for _, want := range streamConfigs(l.cfg) {
 		if err := l.ensureStream(ctx, want); err != nil {
 			return err

@@ -76,11 +76,10 @@ type DB interface {
 
 // Config is what an Exporter needs to know.
 type Config struct {
-	// Shard is the ledger's shard.
-	Shard    uint32
 	Registry *tenancy.Registry
-	// Warehouse returns the warehouse, and in which of its databases tenants' rows lie.
-	Warehouse func() (DB, *placement.Map, error)
+	// Warehouse returns the shard that a tenant is in, its warehouse, and in which of
+	// the databases there tenants' rows lie.
+	Warehouse func(tenantID string) (schemas.Shard, DB, *placement.Map, error)
 	// PageRows is how many rows one query returns, 20,000: a page takes well under the
 	// time that a query may take, however large the tenant is.
 	PageRows int

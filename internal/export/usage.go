@@ -118,12 +118,12 @@ func (x *Exporter) write(ctx context.Context, scope tenancy.Scope, t *tenancy.Te
 	if err := x.writeRegistry(ctx, scope, t, d); err != nil {
 		return err
 	}
-	db, places, err := x.cfg.Warehouse()
+	shard, db, places, err := x.cfg.Warehouse(t.ID)
 	if err != nil {
 		return err
 	}
 	err = query(ctx, db, "position", func(rows *warehouse.Rows) error { return rows.Scan(&d.manifest.Position) },
-		warehouse.Param{Name: "shard", Value: x.cfg.Shard})
+		warehouse.Param{Name: "shard", Value: shard.ID})
 	if err != nil {
 		return err
 	}

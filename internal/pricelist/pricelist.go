@@ -23,7 +23,7 @@ type Log interface {
 // List reads and publishes revisions. It is safe for concurrent use.
 type List struct {
 	log    Log
-	shards []uint32
+	shards []schemas.Shard
 
 	mu sync.Mutex
 	// books are the revisions read so far. They never change once published.
@@ -31,7 +31,7 @@ type List struct {
 }
 
 // New returns the List of a log whose events are spread over shards.
-func New(log Log, shards []uint32) *List {
+func New(log Log, shards []schemas.Shard) *List {
 	return &List{log: log, shards: shards, books: map[uint32]*schemas.PriceBook{}}
 }
 
@@ -142,10 +142,10 @@ func (l *List) Announce(ctx context.Context) error {
 // announce puts a number on one shard. The append is a compare-and-set, because
 // an older number after a newer one would bring the older prices back: who lost
 // looks again, and finds at least its own number there.
-func (l *List) announce(ctx context.Context, shard, number uint32) error {
-	subject := schemas.PricesSubject(shard)
+func (l *List) announce(ctx context.Context, shard schemas.Shard, number uint32) error {
+	subject := shard.PricesSubject()
 	for {
-		last, ok, err := l.log.LastForSubject(ctx, schemas.StreamUsage, subject)
+		last, ok, err := l.log.LastForSubject(ctx, shard.Stream(), subject)
 		if err != nil {
 			return err
 		}

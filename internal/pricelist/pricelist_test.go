@@ -34,29 +34,29 @@ func costOfToken(t *testing.T, book *schemas.PriceBook) schemas.Rating {
 }
 
 // announced returns what a shard of the log says of prices, in order.
-func announced(t *testing.T, log *eventlog.Log, shard uint32) []string {
+func announced(t *testing.T, log *eventlog.Log, shard schemas.Shard) []string {
 	t.Helper()
-	state, err := log.State(t.Context(), schemas.StreamUsage)
+	state, err := log.State(t.Context(), shard.Stream())
 	if err != nil {
 		t.Fatal(err)
 	}
 	var numbers []string
 	for seq := state.First; seq > 0 && seq <= state.Last; seq++ {
-		record, err := log.Get(t.Context(), schemas.StreamUsage, seq)
+		record, err := log.Get(t.Context(), shard.Stream(), seq)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if record.Subject == schemas.PricesSubject(shard) {
+		if record.Subject == shard.PricesSubject() {
 			numbers = append(numbers, string(record.Data))
 		}
 	}
 	return numbers
 }
 
-func wantAnnounced(t *testing.T, log *eventlog.Log, shard uint32, want ...string) {
+func wantAnnounced(t *testing.T, log *eventlog.Log, shard schemas.Shard, want ...string) {
 	t.Helper()
 	if diff := cmp.Diff(want, announced(t, log, shard)); diff != "" {
-		t.Errorf("numbers on shard %d (-want +got):\n%s", shard, diff)
+		t.Errorf("numbers on shard %s (-want +got):\n%s", shard, diff)
 	}
 }
 
@@ -94,11 +94,11 @@ func failing(subject string) func(string) error {
 
 func TestNothingIsPublishedYet(t *testing.T) {
 	log := eventlogtest.Open(t)
-	l := New(log, []uint32{0})
+	l := New(log, schemas.Shards(1))
 	if err := l.Announce(t.Context()); err != nil {
 		t.Errorf("announce nothing: %v", err)
 	}
-	wantAnnounced(t, log, 0)
+	wantAnnounced(t, log, schemas.Shard{})
 	book, err := l.Book(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
@@ -115,15 +115,15 @@ func TestNothingIsPublishedYet(t *testing.T) {
 }
 
 func TestPublishedForEver(t *testing.T) {
-	log := eventlogtest.Open(t)
-	l := New(log, []uint32{0, 3})
+	log := eventlogtest.OpenConfig(t, eventlog.Config{Shards: 4})
+	l := New(log, schemas.Shards(4))
 	for i, pico := range []int64{100, 250} {
 		number, err := l.Publish(t.Context(), uint32(i), revisionOf("n", pico))
 		if err != nil || number != uint32(i+1) {
 			t.Fatalf("publish: %d, %v", number, err)
 		}
 	}
-	for _, list := range []*List{l, New(log, []uint32{0, 3})} { // the second has to read
+	for _, list := range []*List{l, New(log, schemas.Shards(4))} { // the second has to read
 		for number, pico := range map[uint32]int64{1: 100, 2: 250} {
 			book, err := list.Book(t.Context(), number)
 			if err != nil {
@@ -140,13 +140,14 @@ func TestPublishedForEver(t *testing.T) {
 			t.Errorf("an unknown revision: %v", err)
 		}
 	}
-	wantAnnounced(t, log, 0, "1", "2")
-	wantAnnounced(t, log, 3, "1", "2")
+	for _, shard := range schemas.Shards(4) {
+		wantAnnounced(t, log, shard, "1", "2")
+	}
 }
 
 func TestPublishRefusesWrongPrices(t *testing.T) {
 	log := eventlogtest.Open(t)
-	l := New(log, []uint32{0})
+	l := New(log, schemas.Shards(1))
 	wrong := revisionOf("n", 1)
 	wrong.Rows[0].Model = ""
 	if _, err := l.Publish(t.Context(), 0, wrong); !errors.Is(err, schemas.ErrInvalid) {
@@ -165,7 +166,7 @@ func TestPublishersRace(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range publishers {
 		all.Go(func() {
-			_, errs[i] = New(log, []uint32{0}).Publish(t.Context(), 0, revisionOf(fmt.Sprint(i), int64(i+1)))
+			_, errs[i] = New(log, schemas.Shards(1)).Publish(t.Context(), 0, revisionOf(fmt.Sprint(i), int64(i+1)))
 		})
 	}
 	all.Wait()
@@ -182,26 +183,26 @@ func TestPublishersRace(t *testing.T) {
 	if note := book.Revision().Note; note != fmt.Sprint(winner) {
 		t.Errorf("the revision is %s's, and %d was told so", note, winner)
 	}
-	wantAnnounced(t, log, 0, "1")
+	wantAnnounced(t, log, schemas.Shard{}, "1")
 }
 
 // A crash after the decision and before the announcement: the next start ends it.
 func TestCrashBetweenTheSteps(t *testing.T) {
 	log := eventlogtest.Open(t)
-	crashing := &faultyLog{Log: log, before: failing(schemas.PricesSubject(0))}
-	number, err := New(crashing, []uint32{0}).Publish(t.Context(), 0, revisionOf("n", 7))
+	crashing := &faultyLog{Log: log, before: failing(schemas.Shard{}.PricesSubject())}
+	number, err := New(crashing, schemas.Shards(1)).Publish(t.Context(), 0, revisionOf("n", 7))
 	if number != 1 || !errors.Is(err, schemas.ErrUnavailable) {
 		t.Fatalf("publish: %d, %v", number, err)
 	}
-	wantAnnounced(t, log, 0)
+	wantAnnounced(t, log, schemas.Shard{})
 
-	restarted := New(log, []uint32{0})
+	restarted := New(log, schemas.Shards(1))
 	for range 2 {
 		if err := restarted.Announce(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	wantAnnounced(t, log, 0, "1")
+	wantAnnounced(t, log, schemas.Shard{}, "1")
 	// Who publishes next builds on the decided one, whether it priced already or not.
 	if _, err := restarted.Publish(t.Context(), 0, revisionOf("m", 8)); !errors.Is(err, schemas.ErrConflict) {
 		t.Errorf("publish over it: %v", err)
@@ -209,7 +210,7 @@ func TestCrashBetweenTheSteps(t *testing.T) {
 	if number, err := restarted.Publish(t.Context(), 1, revisionOf("m", 8)); number != 2 || err != nil {
 		t.Errorf("publish after it: %d, %v", number, err)
 	}
-	wantAnnounced(t, log, 0, "1", "2")
+	wantAnnounced(t, log, schemas.Shard{}, "1", "2")
 }
 
 func TestAppendFailedOrOnlyItsAnswer(t *testing.T) {
@@ -225,19 +226,19 @@ func TestAppendFailedOrOnlyItsAnswer(t *testing.T) {
 			log := eventlogtest.Open(t)
 			faulty := &faultyLog{Log: log}
 			row.fault(faulty)
-			number, err := New(faulty, []uint32{0}).Publish(t.Context(), 0, revisionOf("n", 7))
+			number, err := New(faulty, schemas.Shards(1)).Publish(t.Context(), 0, revisionOf("n", 7))
 			if row.applied {
 				if number != 1 || err != nil {
 					t.Errorf("publish: %d, %v", number, err)
 				}
-				wantAnnounced(t, log, 0, "1")
+				wantAnnounced(t, log, schemas.Shard{}, "1")
 				return
 			}
 			if !errors.Is(err, schemas.ErrUnavailable) {
 				t.Errorf("publish: %v", err)
 			}
-			wantAnnounced(t, log, 0)
-			if number, err := New(log, []uint32{0}).Publish(t.Context(), 0, revisionOf("n", 7)); number != 1 || err != nil {
+			wantAnnounced(t, log, schemas.Shard{})
+			if number, err := New(log, schemas.Shards(1)).Publish(t.Context(), 0, revisionOf("n", 7)); number != 1 || err != nil {
 				t.Errorf("publish again: %d, %v", number, err)
 			}
 		})
@@ -247,45 +248,45 @@ func TestAppendFailedOrOnlyItsAnswer(t *testing.T) {
 // The announcement is stored and its answer lost: announcing again adds nothing.
 func TestAnnouncementAppliedAnswerLost(t *testing.T) {
 	log := eventlogtest.Open(t)
-	lost := &faultyLog{Log: log, after: failing(schemas.PricesSubject(0))}
-	l := New(lost, []uint32{0})
+	lost := &faultyLog{Log: log, after: failing(schemas.Shard{}.PricesSubject())}
+	l := New(lost, schemas.Shards(1))
 	if _, err := l.Publish(t.Context(), 0, revisionOf("n", 7)); !errors.Is(err, schemas.ErrUnavailable) {
 		t.Fatalf("publish: %v", err)
 	}
 	if err := l.Announce(t.Context()); err != nil {
 		t.Error(err)
 	}
-	wantAnnounced(t, log, 0, "1")
+	wantAnnounced(t, log, schemas.Shard{}, "1")
 }
 
 // One who found revision 1 to be the newest comes late: revision 2 was published
 // and announced in between. Its own number must not bring the old prices back.
 func TestAnOlderNumberNeverFollows(t *testing.T) {
 	log := eventlogtest.Open(t)
-	quick := New(log, []uint32{0})
+	quick := New(log, schemas.Shards(1))
 	late := &faultyLog{Log: log}
 	late.before = func(s string) error {
-		if s != schemas.PricesSubject(0) {
+		if s != (schemas.Shard{}).PricesSubject() {
 			return nil
 		}
 		late.before = nil
 		_, err := quick.Publish(t.Context(), 1, revisionOf("second", 9))
 		return err
 	}
-	if _, err := New(late, []uint32{0}).Publish(t.Context(), 0, revisionOf("first", 7)); err != nil {
+	if _, err := New(late, schemas.Shards(1)).Publish(t.Context(), 0, revisionOf("first", 7)); err != nil {
 		t.Fatal(err)
 	}
-	wantAnnounced(t, log, 0, "2")
-	if err := quick.announce(t.Context(), 0, 1); err != nil { // and one that is later still
+	wantAnnounced(t, log, schemas.Shard{}, "2")
+	if err := quick.announce(t.Context(), schemas.Shard{}, 1); err != nil { // and one that is later still
 		t.Error(err)
 	}
-	wantAnnounced(t, log, 0, "2")
+	wantAnnounced(t, log, schemas.Shard{}, "2")
 }
 
 func TestEnsureIsIdempotent(t *testing.T) {
 	log := eventlogtest.Open(t)
 	for i := range 3 {
-		if err := New(log, []uint32{0}).Ensure(t.Context(), revisionOf(fmt.Sprint(i), 7)); err != nil {
+		if err := New(log, schemas.Shards(1)).Ensure(t.Context(), revisionOf(fmt.Sprint(i), 7)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -293,17 +294,17 @@ func TestEnsureIsIdempotent(t *testing.T) {
 	if err != nil || book.Number() != 1 || book.Revision().Note != "0" {
 		t.Errorf("current: %v, %v", book, err)
 	}
-	wantAnnounced(t, log, 0, "1")
+	wantAnnounced(t, log, schemas.Shard{}, "1")
 	// Nodes of a cluster that start together.
 	fresh := eventlogtest.Open(t)
 	var nodes sync.WaitGroup
 	for i := range 4 {
 		nodes.Go(func() {
-			if err := New(fresh, []uint32{0}).Ensure(t.Context(), revisionOf(fmt.Sprint(i), 7)); err != nil {
+			if err := New(fresh, schemas.Shards(1)).Ensure(t.Context(), revisionOf(fmt.Sprint(i), 7)); err != nil {
 				t.Errorf("node %d: %v", i, err)
 			}
 		})
 	}
 	nodes.Wait()
-	wantAnnounced(t, fresh, 0, "1")
+	wantAnnounced(t, fresh, schemas.Shard{}, "1")
 }

@@ -70,14 +70,14 @@ func (s *sim) planActions() {
 			a.subject, a.data = schemas.DirectSubject(a.tenant), []byte("{not json")
 		case kind < 94:
 			events := []schemas.Event{a.facts[0].event()}
-			a.subject = schemas.EnvelopeSubject(0, a.tenant)
+			a.subject = schemas.Shard{}.EnvelopeSubject(a.tenant)
 			a.data = ingest.EncodeEnvelope(nil, a.tenant, events, 0, []byte("another key"))
 		case kind < 95:
-			a.subject, a.data = schemas.PricesSubject(0), []byte("dear")
+			a.subject, a.data = schemas.Shard{}.PricesSubject(), []byte("dear")
 		case kind < 96:
 			a.subject, a.data = "elsewhere.x.y.z", []byte("what is this")
 		default:
-			a.subject, a.data = schemas.PricesSubject(0), fmt.Appendf(nil, "%d", 1+rng.IntN(len(s.cfg.books)-1))
+			a.subject, a.data = schemas.Shard{}.PricesSubject(), fmt.Appendf(nil, "%d", 1+rng.IntN(len(s.cfg.books)-1))
 		}
 		if s.cfg.actions == nil || s.cfg.actions[a.id] {
 			s.actions = append(s.actions, a)

@@ -113,7 +113,7 @@ func state(t *testing.T, log *eventlog.Log, stream string) eventlog.State {
 }
 
 func appendAndRead(t *testing.T, log *eventlog.Log) {
-	subject := schemas.EnvelopeSubject(0, tenant(t))
+	subject := schemas.Shard{}.EnvelopeSubject(tenant(t))
 	before := time.Now().Add(-time.Second)
 	var want []eventlog.Record
 	for i := range 50 {
@@ -139,7 +139,7 @@ func appendAndRead(t *testing.T, log *eventlog.Log) {
 
 func appendAsync(t *testing.T, log *eventlog.Log) {
 	const n = 2000
-	subject := schemas.EnvelopeSubject(0, tenant(t))
+	subject := schemas.Shard{}.EnvelopeSubject(tenant(t))
 	first := state(t, log, schemas.StreamUsage).Last + 1
 	futures := make([]*eventlog.Future, n)
 	for i := range futures {
@@ -164,7 +164,7 @@ func appendAsync(t *testing.T, log *eventlog.Log) {
 }
 
 func duplicateOnce(t *testing.T, log *eventlog.Log) {
-	m := eventlog.Message{Subject: schemas.EnvelopeSubject(0, tenant(t)), ID: tenant(t), Data: []byte("once")}
+	m := eventlog.Message{Subject: schemas.Shard{}.EnvelopeSubject(tenant(t)), ID: tenant(t), Data: []byte("once")}
 	first := mustAppend(t, log, m)
 	again := mustAppend(t, log, m)
 	want := eventlog.Ack{Stream: schemas.StreamUsage, Seq: first.Seq, Duplicate: true}
@@ -187,11 +187,11 @@ func duplicateOnce(t *testing.T, log *eventlog.Log) {
 // must not be lost.
 func duplicateDiffers(t *testing.T, log *eventlog.Log) {
 	who := tenant(t)
-	base := eventlog.Message{Subject: schemas.EnvelopeSubject(0, who), ID: who, Data: []byte("one")}
+	base := eventlog.Message{Subject: schemas.Shard{}.EnvelopeSubject(who), ID: who, Data: []byte("one")}
 	first := mustAppend(t, log, base)
 	content, subject := base, base
 	content.Data = []byte("two")
-	subject.Subject = schemas.EnvelopeSubject(0, who+"b")
+	subject.Subject = schemas.Shard{}.EnvelopeSubject(who + "b")
 	for i, m := range []eventlog.Message{content, subject} {
 		ack := mustAppend(t, log, m)
 		if ack.Duplicate || ack.Seq != first.Seq+1+uint64(i) {
@@ -201,7 +201,7 @@ func duplicateDiffers(t *testing.T, log *eventlog.Log) {
 }
 
 func tooLarge(t *testing.T, log *eventlog.Log) {
-	subject := schemas.EnvelopeSubject(0, tenant(t))
+	subject := schemas.Shard{}.EnvelopeSubject(tenant(t))
 	last := state(t, log, schemas.StreamUsage).Last
 	_, err := log.Append(t.Context(), eventlog.Message{Subject: subject, Data: make([]byte, eventlog.MessageBytesMax)})
 	if !errors.Is(err, schemas.ErrInvalid) {
@@ -224,11 +224,11 @@ func readFromMiddle(t *testing.T, log *eventlog.Log) {
 	who := tenant(t)
 	var seqs []uint64
 	for i := range 20 {
-		subject := schemas.EnvelopeSubject(uint32(i%2), who)
+		subject := schemas.Shard{ID: uint32(i % 2)}.EnvelopeSubject(who)
 		seqs = append(seqs, mustAppend(t, log, eventlog.Message{Subject: subject, Data: []byte(fmt.Sprint(i))}).Seq)
 	}
 	r := mustRead(t, log, eventlog.ReadConfig{
-		Stream: schemas.StreamUsage, From: seqs[11], Subjects: []string{"envelope.1.*", schemas.SubjectsPrices},
+		Stream: schemas.StreamUsage, From: seqs[11], Subjects: []string{"envelope.1.*", "prices.*"},
 	})
 	var got []string
 	for _, rec := range collect(t, r, 5) {
@@ -243,7 +243,7 @@ func readFromMiddle(t *testing.T, log *eventlog.Log) {
 }
 
 func nextWaits(t *testing.T, log *eventlog.Log) {
-	subject := schemas.EnvelopeSubject(0, tenant(t))
+	subject := schemas.Shard{}.EnvelopeSubject(tenant(t))
 	r := mustRead(t, log, eventlog.ReadConfig{Stream: schemas.StreamUsage, From: state(t, log, schemas.StreamUsage).Last + 1})
 	if recs, err := r.Next(t.Context(), 1, 1<<20, 0); len(recs) != 0 || err != nil {
 		t.Fatalf("at the end: %v, %v; want nothing", recs, err)
@@ -268,7 +268,7 @@ func nextWaits(t *testing.T, log *eventlog.Log) {
 }
 
 func nextLimits(t *testing.T, log *eventlog.Log) {
-	subject := schemas.EnvelopeSubject(0, tenant(t))
+	subject := schemas.Shard{}.EnvelopeSubject(tenant(t))
 	first := state(t, log, schemas.StreamUsage).Last + 1
 	for range 10 {
 		mustAppend(t, log, eventlog.Message{Subject: subject, Data: make([]byte, 1000)})
@@ -289,7 +289,7 @@ func nextLimits(t *testing.T, log *eventlog.Log) {
 }
 
 func truncated(t *testing.T, log *eventlog.Log) {
-	subject := schemas.EnvelopeSubject(0, tenant(t))
+	subject := schemas.Shard{}.EnvelopeSubject(tenant(t))
 	last := mustAppend(t, log, eventlog.Message{Subject: subject, Data: []byte("x")}).Seq
 	_, err := log.Read(t.Context(), eventlog.ReadConfig{Stream: schemas.StreamUsage, From: last + 2})
 	if !errors.Is(err, eventlog.ErrTruncated) {

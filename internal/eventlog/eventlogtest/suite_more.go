@@ -311,7 +311,7 @@ func healthy(t *testing.T, log *eventlog.Log) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mustAppend(t, log, eventlog.Message{Subject: schemas.EnvelopeSubject(0, tenant(t)), Data: make([]byte, 10000)})
+	mustAppend(t, log, eventlog.Message{Subject: schemas.Shard{}.EnvelopeSubject(tenant(t)), Data: make([]byte, 10000)})
 	after, err := log.Space(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -341,7 +341,7 @@ func closedReader(t *testing.T, log *eventlog.Log) {
 func full(t *testing.T, open func(*testing.T, eventlog.Config) *eventlog.Log) {
 	used := int64(state(t, open(t, eventlog.Config{}), schemas.StreamUsage).Bytes)
 	log := open(t, eventlog.Config{UsageMaxBytes: used + 256<<10})
-	subject := schemas.EnvelopeSubject(0, tenant(t))
+	subject := schemas.Shard{}.EnvelopeSubject(tenant(t))
 	var first uint64
 	var err error
 	for range 10 {
