@@ -150,7 +150,7 @@ func (b *benchRun) fillHistory(ctx context.Context, h *history) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	worker := rollup.New(rollup.Config{ Log: cfg.logger(b.stderr)}, rollup.NewTables(db, nil))
+	worker := rollup.New(rollup.Config{Log: cfg.logger(b.stderr)}, rollup.NewTables(db, nil))
 	first, rest := b.split()
 	few := len(h.tenants) / 10
 	var hour [2]bench.Samples

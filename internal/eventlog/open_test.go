@@ -2,6 +2,7 @@ package eventlog_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,6 +36,46 @@ func TestConfigIsChecked(t *testing.T) {
 		if !errors.Is(err, schemas.ErrInvalid) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v, want it invalid and to say %q", c.name, err, c.says)
 		}
+	}
+}
+
+// How many shards there are is decided when the log is made: it is found again, another
+// number is refused, and nothing is made before that.
+func TestShardsAreDecidedForEver(t *testing.T) {
+	for _, made := range []uint32{1, 3} {
+		dir := t.TempDir()
+		open := func(shards uint32) (*eventlog.Log, error) {
+			return eventlog.Open(t.Context(), eventlog.Config{DataDir: dir, UsageMaxBytes: 1 << 30, Shards: shards})
+		}
+		for _, asked := range []uint32{made, 0, made} {
+			log, err := open(asked)
+			if err != nil {
+				t.Fatalf("made with %d, opened with %d: %v", made, asked, err)
+			}
+			if log.Shards() != made {
+				t.Errorf("made with %d, opened with %d: it has %d shards", made, asked, log.Shards())
+			}
+			if err := errors.Join(log.Healthy(t.Context()), log.CheckSettings(t.Context()), log.Close()); err != nil {
+				t.Error(err)
+			}
+		}
+		for _, other := range []uint32{4 - made, 2} {
+			log, err := open(other)
+			if err == nil {
+				log.Close()
+			}
+			if !errors.Is(err, eventlog.ErrSetting) || !strings.Contains(err.Error(), fmt.Sprintf("--shards %d", made)) {
+				t.Errorf("made with %d, opened with %d: %v; want it refused, and to say with what", made, other, err)
+			}
+		}
+		log, err := open(0)
+		if err != nil || log.Shards() != made {
+			t.Fatalf("after refusals: %v", err)
+		}
+		log.Close()
+	}
+	if _, err := eventlog.Open(t.Context(), eventlog.Config{DataDir: t.TempDir(), Shards: schemas.ShardsMax + 1}); !errors.Is(err, schemas.ErrInvalid) {
+		t.Errorf("too many shards: %v", err)
 	}
 }
 

@@ -29,6 +29,4 @@
 // and the caller fails as it does when the warehouse is away. Rows are taken away
 // from a place that is no longer in force only after [Map.Drain], when nobody reads
 // it any more.
-//
-// [ShardOf] is the function from tenants to shards. One shard is wired today.
 package placement

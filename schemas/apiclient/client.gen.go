@@ -364,21 +364,6 @@ func (e EventDataStatus) Valid() bool {
 	}
 }
 
-// Defines values for IntakeStream.
-const (
-	IntakeStreamUSAGE IntakeStream = "USAGE"
-)
-
-// Valid indicates whether the value is a known member of the IntakeStream enum.
-func (e IntakeStream) Valid() bool {
-	switch e {
-	case IntakeStreamUSAGE:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for IntakeVerdictVerdict.
 const (
 	IntakeVerdictVerdictAccepted  IntakeVerdictVerdict = "accepted"
@@ -616,21 +601,6 @@ func (e QuarantinedState) Valid() bool {
 	case QuarantinedStateOpen:
 		return true
 	case QuarantinedStateReplayed:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for ReplayStream.
-const (
-	ReplayStreamUSAGE ReplayStream = "USAGE"
-)
-
-// Valid indicates whether the value is a known member of the ReplayStream enum.
-func (e ReplayStream) Valid() bool {
-	switch e {
-	case ReplayStreamUSAGE:
 		return true
 	default:
 		return false
@@ -1532,12 +1502,11 @@ type Intake struct {
 	Rejected int `json:"rejected"`
 
 	// Seq The last message of the log that holds them.
-	Seq    *int64       `json:"seq,omitempty"`
-	Stream IntakeStream `json:"stream"`
-}
+	Seq *int64 `json:"seq,omitempty"`
 
-// IntakeStream defines model for Intake.Stream.
-type IntakeStream string
+	// Stream The stream that holds them: USAGE, or that of the tenant's shard where there are several, such as USAGE-3.
+	Stream string `json:"stream"`
+}
 
 // IntakeVerdict defines model for IntakeVerdict.
 type IntakeVerdict struct {
@@ -2228,14 +2197,13 @@ type ReachedLimit struct {
 
 // Replay defines model for Replay.
 type Replay struct {
-	Events int          `json:"events"`
-	ID     string       `json:"id"`
-	Seq    int64        `json:"seq"`
-	Stream ReplayStream `json:"stream"`
-}
+	Events int    `json:"events"`
+	ID     string `json:"id"`
+	Seq    int64  `json:"seq"`
 
-// ReplayStream defines model for Replay.Stream.
-type ReplayStream string
+	// Stream The stream that holds them: USAGE, or that of the tenant's shard where there are several, such as USAGE-3.
+	Stream string `json:"stream"`
+}
 
 // Role viewer reads; member reads and sends usage; admin manages members, keys and budgets; owner may do everything.
 type Role string
@@ -3763,7 +3731,7 @@ type ClientInterface interface {
 
 	// ReplayQuarantinedWithBody Send a quarantined message again
 	//
-	// Without a body what is stored is sent again; a body replaces it. Its events have identities, so a repeat counts once.
+	// Without a body what is stored is sent again; a body replaces it. Its events have identities, so a repeat counts once. A key of the platform that names no tenant looks in every shard, and has to name one where two have this place.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -3772,7 +3740,7 @@ type ClientInterface interface {
 
 	// ReplayQuarantined Send a quarantined message again
 	//
-	// Without a body what is stored is sent again; a body replaces it. Its events have identities, so a repeat counts once.
+	// Without a body what is stored is sent again; a body replaces it. Its events have identities, so a repeat counts once. A key of the platform that names no tenant looks in every shard, and has to name one where two have this place.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -4694,7 +4662,7 @@ func (c *Client) ListQuarantine(ctx context.Context, params *ListQuarantineParam
 
 // ReplayQuarantinedWithBody Send a quarantined message again
 //
-// Without a body what is stored is sent again; a body replaces it. Its events have identities, so a repeat counts once.
+// Without a body what is stored is sent again; a body replaces it. Its events have identities, so a repeat counts once. A key of the platform that names no tenant looks in every shard, and has to name one where two have this place.
 //
 // Takes any type of body and a specified content type.
 //
@@ -4713,7 +4681,7 @@ func (c *Client) ReplayQuarantinedWithBody(ctx context.Context, id string, param
 
 // ReplayQuarantined Send a quarantined message again
 //
-// Without a body what is stored is sent again; a body replaces it. Its events have identities, so a repeat counts once.
+// Without a body what is stored is sent again; a body replaces it. Its events have identities, so a repeat counts once. A key of the platform that names no tenant looks in every shard, and has to name one where two have this place.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -9669,7 +9637,7 @@ type ClientWithResponsesInterface interface {
 
 	// ReplayQuarantinedWithBodyWithResponse Send a quarantined message again
 	//
-	// Without a body what is stored is sent again; a body replaces it. Its events have identities, so a repeat counts once.
+	// Without a body what is stored is sent again; a body replaces it. Its events have identities, so a repeat counts once. A key of the platform that names no tenant looks in every shard, and has to name one where two have this place.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -9678,7 +9646,7 @@ type ClientWithResponsesInterface interface {
 
 	// ReplayQuarantinedWithResponse Send a quarantined message again
 	//
-	// Without a body what is stored is sent again; a body replaces it. Its events have identities, so a repeat counts once.
+	// Without a body what is stored is sent again; a body replaces it. Its events have identities, so a repeat counts once. A key of the platform that names no tenant looks in every shard, and has to name one where two have this place.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -13299,7 +13267,7 @@ func (c *ClientWithResponses) ListQuarantineWithResponse(ctx context.Context, pa
 
 // ReplayQuarantinedWithBodyWithResponse Send a quarantined message again
 //
-// Without a body what is stored is sent again; a body replaces it. Its events have identities, so a repeat counts once.
+// Without a body what is stored is sent again; a body replaces it. Its events have identities, so a repeat counts once. A key of the platform that names no tenant looks in every shard, and has to name one where two have this place.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -13314,7 +13282,7 @@ func (c *ClientWithResponses) ReplayQuarantinedWithBodyWithResponse(ctx context.
 
 // ReplayQuarantinedWithResponse Send a quarantined message again
 //
-// Without a body what is stored is sent again; a body replaces it. Its events have identities, so a repeat counts once.
+// Without a body what is stored is sent again; a body replaces it. Its events have identities, so a repeat counts once. A key of the platform that names no tenant looks in every shard, and has to name one where two have this place.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
