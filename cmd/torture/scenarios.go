@@ -8,6 +8,7 @@ func scenarios() []torture.Scenario {
 		torture.Failpoints(),
 		torture.Simulation(),
 		torture.Kills(),
+		torture.Shards(),
 		torture.Engine(),
 		torture.Recovery(),
 		torture.ClusterFaults(),

@@ -28,7 +28,7 @@ func TestTorture(t *testing.T) {
 	}
 	t.Run("orphan", func(t *testing.T) { t.Parallel(); orphan(t, filepath.Join(bin, "panda-torture")) })
 	seed := uint64(time.Now().UnixNano()) & (1<<32 - 1)
-	for _, scenario := range []string{"failpoints", "kills"} {
+	for _, scenario := range []string{"failpoints", "shards"} {
 		t.Run(scenario, func(t *testing.T) {
 			t.Parallel()
 			t.Logf("seed %d", seed)

@@ -64,7 +64,7 @@ func (c *checker) strangers(ctx context.Context) error {
 				return err
 			}
 			for _, t := range c.tenants {
-				if t.ID == row.Tenant && (place == sharedDatabase || place == ownDatabase(t)) {
+				if t.ID == row.Tenant && (place == c.panda.shared(t) || place == c.panda.own(t)) {
 					return nil
 				}
 			}
@@ -163,7 +163,7 @@ func (c *checker) read(ctx context.Context, t *Tenant) (*found, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = c.panda.SQL(ctx, "SELECT body FROM quarantine FINAL WHERE tenant = '"+t.ID+"'", func(line []byte) error {
+	err = c.panda.SQL(ctx, "SELECT body FROM "+c.panda.shared(t)+".quarantine FINAL WHERE tenant = '"+t.ID+"'", func(line []byte) error {
 		var row struct{ Body string }
 		var e struct{ Source, ID string }
 		if err := json.Unmarshal(line, &row); err != nil {
@@ -179,7 +179,7 @@ func (c *checker) read(ctx context.Context, t *Tenant) (*found, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = c.panda.SQL(ctx, "SELECT source, event_id AS id FROM conflicts FINAL WHERE tenant = '"+t.ID+"'", func(line []byte) error {
+	err = c.panda.SQL(ctx, "SELECT source, event_id AS id FROM "+c.panda.shared(t)+".conflicts FINAL WHERE tenant = '"+t.ID+"'", func(line []byte) error {
 		var row struct{ Source, ID string }
 		if err := json.Unmarshal(line, &row); err != nil {
 			return err

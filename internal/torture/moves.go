@@ -29,9 +29,9 @@ func (a *Arena) dieAtMove(ctx context.Context, i *failpoint.Info) error {
 	if err := a.Panda.API("").Ask(ctx, http.MethodGet, "/v1/tenants/"+t.ID, nil, &is); err != nil {
 		return err
 	}
-	to, place := tenancy.IsolatedDatabase, ownDatabase(t)
+	to, place := tenancy.IsolatedDatabase, a.Panda.own(t)
 	if is.Isolation == to {
-		to, place = tenancy.SharedDatabase, sharedDatabase
+		to, place = tenancy.SharedDatabase, a.Panda.shared(t)
 	}
 	moved := make(chan error, 1)
 	go func() { moved <- a.Panda.Move(ctx, t, to) }()

@@ -31,6 +31,8 @@ type PandaConfig struct {
 	Dir string
 	// Name tells the files of several pandas in one Dir apart. Default "panda".
 	Name string
+	// Shards is how many there are; 0 is one.
+	Shards uint32
 	// Flags are added to those of serve, and win over them.
 	Flags []string
 	// Env is added to this process's own.
@@ -160,7 +162,7 @@ func (p *Panda) Launch() error {
 	}
 	defer log.Close() // the process has its own
 	args := []string{"serve", "--data", p.cfg.Data, "--listen", p.HTTP, "--log-level", "warn",
-		"--engine-listen", p.Engine, "--engine-token", p.token, "--disk-free-min", "0"}
+		"--engine-listen", p.Engine, "--engine-token", p.token, "--disk-free-min", "0", "--shards", strconv.FormatUint(uint64(p.cfg.Shards), 10)}
 	if !p.cfg.External {
 		args = append(args, "--nats-listen", p.NATS)
 	}

@@ -4,13 +4,24 @@ import (
 	"context"
 	"encoding/json"
 	"strconv"
+
+	"github.com/agentik-os/panda/schemas"
 )
 
-// sharedDatabase is what tenants share unless somebody says otherwise.
+// sharedDatabase is what tenants share unless somebody says otherwise; each shard after
+// the first has one whose name begins with it.
 const sharedDatabase = "panda"
 
-// ownDatabase is the database that a tenant may have of its own.
-func ownDatabase(t *Tenant) string { return sharedDatabase + "_" + t.ID }
+// shared is the database that a tenant shares with others of its shard.
+func (p *Panda) shared(t *Tenant) string {
+	if s := schemas.ShardOf(t.ID, p.cfg.Shards); s.ID > 0 {
+		return sharedDatabase + "_s" + s.String()
+	}
+	return sharedDatabase
+}
+
+// own is the database that a tenant may have to itself.
+func (p *Panda) own(t *Tenant) string { return p.shared(t) + "_" + t.ID }
 
 // places returns the databases that hold rows, by asking the engine and not the server.
 func (p *Panda) places(ctx context.Context) (names []string, err error) {
@@ -58,7 +69,7 @@ func (p *Panda) storedIn(ctx context.Context, t *Tenant) (names []string, err er
 
 // place finds where a tenant is. When nothing moves any more that is one database.
 func (c *checker) place(ctx context.Context, t *Tenant) error {
-	c.at = sharedDatabase
+	c.at = c.panda.shared(t)
 	stored, err := c.panda.storedIn(ctx, t)
 	if err != nil || len(stored) == 0 {
 		return err

@@ -36,8 +36,19 @@ func Kills() Scenario {
 	}
 }
 
-func kills(ctx context.Context, r *Round) error {
-	cfg := ArenaConfig{Recorders: 1}
+// Shards is Kills with the tenants in shards of their own.
+func Shards() Scenario {
+	s := Kills()
+	s.Name, s.About, s.Weight = "shards", "the same as kills, with usage split over three shards", 1
+	s.Run = func(ctx context.Context, r *Round) error { return killed(ctx, r, 3) }
+	return s
+}
+
+func kills(ctx context.Context, r *Round) error { return killed(ctx, r, 1) }
+
+// killed is a round of kills with some shards.
+func killed(ctx context.Context, r *Round, shards uint32) error {
+	cfg := ArenaConfig{Recorders: 1, Panda: PandaConfig{Shards: shards}}
 	if r.Short {
 		cfg.EventsMax, cfg.Pause = shortEventsMax, shortPause
 	}
