@@ -1,10 +1,6 @@
 package schemas
 
-import (
-	"strconv"
-
-	"github.com/zeebo/xxh3"
-)
+import "strconv"
 
 // A Shard is one of the parts that a deployment's usage is split into by tenant. Each
 // has a stream of its own, whose positions follow each other without a gap. The zero
@@ -61,24 +57,6 @@ func (s Shard) EnvelopeSubject(tenant string) string { return "envelope." + s.St
 
 // PricesSubject carries price book revisions: prices.<shard>.
 func (s Shard) PricesSubject() string { return "prices." + s.String() }
-
-// ShardOf returns the shard of a tenant where there are of shards, 0 meaning 1: a jump
-// consistent hash (Lamping and Veach, "A Fast, Minimal Memory, Consistent Hash
-// Algorithm") over the xxh3 of the tenant's id. It depends on nothing else, so it is
-// the same in every process and release; from n to n+1 shards, one tenant in n+1 would
-// move, all of them to the new shard.
-func ShardOf(tenant string, of uint32) Shard {
-	// The paper divides floating-point numbers here. In whole numbers the result does
-	// not depend on how a machine rounds.
-	key := xxh3.HashString(tenant)
-	var b, next uint64
-	for next < uint64(max(of, 1)) {
-		b = next
-		key = key*2862933555777941757 + 1
-		next = (b + 1) << 31 / (key>>33 + 1)
-	}
-	return Shard{ID: uint32(b), Of: of}
-}
 
 // Shards returns all shards where there are of, 0 meaning 1.
 func Shards(of uint32) []Shard {

@@ -12,6 +12,7 @@ import (
 	"github.com/agentik-os/panda/internal/httpapi"
 	"github.com/agentik-os/panda/internal/isolation"
 	"github.com/agentik-os/panda/internal/placement"
+	"github.com/agentik-os/panda/internal/sharding"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/internal/warehouse"
 	"github.com/agentik-os/panda/schemas"
@@ -39,7 +40,7 @@ func (c *Config) newDatabases(shards uint32) func(tenantID string) string {
 	}
 	base := warehouse.Config{URL: c.ClickHouseURL}.DatabaseName()
 	return func(tenantID string) string {
-		return placement.DatabaseOf(shardDatabase(base, schemas.ShardOf(tenantID, shards)), tenantID)
+		return placement.DatabaseOf(shardDatabase(base, sharding.Of(tenantID, shards)), tenantID)
 	}
 }
 

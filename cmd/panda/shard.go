@@ -18,6 +18,7 @@ import (
 	"github.com/agentik-os/panda/internal/api"
 	"github.com/agentik-os/panda/internal/erasure"
 	"github.com/agentik-os/panda/internal/placement"
+	"github.com/agentik-os/panda/internal/sharding"
 	"github.com/agentik-os/panda/internal/warehouse"
 	"github.com/agentik-os/panda/rollup"
 	"github.com/agentik-os/panda/schemas"
@@ -79,7 +80,7 @@ func (p *pipeline) newShards() []*shard {
 
 // of returns the shard that a tenant is in.
 func (p *pipeline) of(tenant string) *shard {
-	return p.shards[schemas.ShardOf(tenant, uint32(len(p.shards))).ID]
+	return p.shards[sharding.Of(tenant, uint32(len(p.shards))).ID]
 }
 
 // shardDatabase names the database of a shard: the first has the warehouse's own.

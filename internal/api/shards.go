@@ -7,6 +7,7 @@ import (
 
 	"github.com/agentik-os/panda/aggregate"
 	"github.com/agentik-os/panda/ingest"
+	"github.com/agentik-os/panda/internal/sharding"
 	"github.com/agentik-os/panda/rollup"
 	"github.com/agentik-os/panda/schemas"
 )
@@ -24,7 +25,7 @@ type Shard struct {
 
 // of returns the shard that a tenant is in.
 func (s *Stages) of(tenant string) *Shard {
-	return s.Shards[schemas.ShardOf(tenant, uint32(len(s.Shards))).ID]
+	return s.Shards[sharding.Of(tenant, uint32(len(s.Shards))).ID]
 }
 
 // about returns the shard of a tenant, or all of them for "".

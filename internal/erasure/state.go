@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/agentik-os/panda/internal/eventlog"
-	"github.com/agentik-os/panda/schemas"
+	"github.com/agentik-os/panda/internal/sharding"
 )
 
 // The phases of an erasure.
@@ -106,7 +106,7 @@ func (e *Eraser) all(ctx context.Context) (states []*state, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if st != nil && schemas.ShardOf(st.Tenant, e.cfg.Shard.Of).ID == e.cfg.Shard.ID {
+		if st != nil && sharding.Of(st.Tenant, e.cfg.Shard.Of).ID == e.cfg.Shard.ID {
 			states = append(states, st)
 		}
 	}

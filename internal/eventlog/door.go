@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/agentik-os/panda/internal/sharding"
 	"github.com/agentik-os/panda/schemas"
 )
 
@@ -257,7 +258,7 @@ func (l *Log) pump(tenant string) {
 
 // put begins to store a message, and arranges its answer.
 func (l *Log) put(tenant string, m *nats.Msg) {
-	msg := Message{Subject: schemas.ShardOf(tenant, l.cfg.Shards).DirectSubject(tenant), Data: m.Data}
+	msg := Message{Subject: sharding.Of(tenant, l.cfg.Shards).DirectSubject(tenant), Data: m.Data}
 	if id := m.Header.Get(jetstream.MsgIDHeader); id != "" {
 		msg.ID = "direct/" + tenant + "/" + id
 	}

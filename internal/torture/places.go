@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"strconv"
 
-	"github.com/agentik-os/panda/schemas"
+	"github.com/agentik-os/panda/internal/sharding"
 )
 
 // sharedDatabase is what tenants share unless somebody says otherwise; each shard after
@@ -14,7 +14,7 @@ const sharedDatabase = "panda"
 
 // shared is the database that a tenant shares with others of its shard.
 func (p *Panda) shared(t *Tenant) string {
-	if s := schemas.ShardOf(t.ID, p.cfg.Shards); s.ID > 0 {
+	if s := sharding.Of(t.ID, p.cfg.Shards); s.ID > 0 {
 		return sharedDatabase + "_s" + s.String()
 	}
 	return sharedDatabase
