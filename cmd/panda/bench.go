@@ -64,6 +64,7 @@ const (
 	rowDecision   = "decision"
 	rowFresh      = "fresh"
 	rowFair       = "fair"
+	rowFairApart  = "fair-shards"
 	rowMonth      = "month"
 	rowHour       = "hour"
 	rowDisk       = "disk"
@@ -74,7 +75,7 @@ const (
 )
 
 func benchRows() []string {
-	return []string{rowThroughput, rowShare, rowAck, rowVisible, rowDecision, rowFresh, rowFair, rowMonth, rowHour, rowDisk, rowRSS, rowRestart, rowPeer, rowTenants}
+	return []string{rowThroughput, rowShare, rowAck, rowVisible, rowDecision, rowFresh, rowFair, rowFairApart, rowMonth, rowHour, rowDisk, rowRSS, rowRestart, rowPeer, rowTenants}
 }
 
 // The roles of the command: a person's, and the load generator's.
@@ -183,6 +184,7 @@ func (b *benchRun) run(ctx context.Context, changed func(flag string) bool) (err
 		run  func(context.Context) error
 	}{
 		{[]string{rowAck, rowVisible, rowDecision, rowFresh, rowFair, rowThroughput, rowShare, rowPeer}, b.serving},
+		{[]string{rowFairApart}, b.fairApart},
 		{[]string{rowDisk}, b.disk},
 		{[]string{rowMonth, rowHour}, b.history},
 		{[]string{rowRSS, rowRestart}, b.process},
@@ -236,8 +238,8 @@ func (b *benchRun) describe() {
 	r.Fact("rows", "%s", strings.Join(b.flags.rows, ", "))
 	r.Fact("throughput", "batches of %d events, %d on the way at a time, %d tenants, %s, then until all is committed",
 		benchBatch, s.workers, s.tenants, s.load)
-	r.Fact("fair", "a quiet tenant's %d batches/s of %d events, four times %s alone and as long beside %d connections of another one that sends batches of %d events, each with an agent of its own, as fast as it is answered or refused; their plans are pro and starter",
-		benchQuietPace, benchPacedBatch, s.paced, benchFloodWorkers, benchBatch)
+	r.Fact("fair", "a quiet tenant's %d batches/s of %d events, eight times %s alone and as long beside %d connections of another one that sends batches of %d events, each with an agent of its own, as fast as it is answered or refused; their plans are pro and starter; in fair-shards they are in two of four shards",
+		benchQuietPace, benchPacedBatch, s.paced/2, benchFloodWorkers, benchBatch)
 	r.Fact("ack, visible, decision, fresh", "%d batches/s of %d events, evenly spaced, for %s", benchPace, benchPacedBatch, s.paced)
 	r.Fact("month, hour", "%s events of %d tenants in one month", grouped(int64(s.monthRows)), s.monthTenants)
 	r.Fact("rss, restart", "%s events of %s tenants", grouped(s.restartRows), grouped(int64(s.tenantsMany)))
@@ -311,8 +313,9 @@ func (b *benchRun) config(name string) Config {
 }
 
 // start starts a pipeline and waits until it counts.
-func (b *benchRun) start(ctx context.Context, name string) (*pipeline, error) {
+func (b *benchRun) start(ctx context.Context, name string, shards uint32) (*pipeline, error) {
 	cfg := b.config(name)
+	cfg.Shards = shards
 	p, err := startPipeline(ctx, cfg, cfg.logger(b.stderr))
 	if err != nil {
 		return nil, err

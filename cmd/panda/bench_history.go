@@ -21,7 +21,7 @@ func param(name string, value any) warehouse.Param { return warehouse.Param{Name
 // disk measures what an event takes on disk, from events that are all different.
 func (b *benchRun) disk(ctx context.Context) (err error) {
 	b.progress("disk: %s events", grouped(b.sizes.diskRows))
-	p, err := b.start(ctx, "disk")
+	p, err := b.start(ctx, "disk", 1)
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func (b *benchRun) history(ctx context.Context) error {
 // prepareHistory registers the tenants and puts as many records on the log as
 // the filled rows will stand for: a ledger that is ahead of its log is refused.
 func (b *benchRun) prepareHistory(ctx context.Context) (_ *history, err error) {
-	p, err := b.start(ctx, "history")
+	p, err := b.start(ctx, "history", 1)
 	if err != nil {
 		return nil, err
 	}
@@ -221,7 +221,7 @@ func (b *benchRun) recompute(ctx context.Context, db *warehouse.DB, h *history, 
 // month asks for a month by model and department, over HTTP.
 func (b *benchRun) month(ctx context.Context, h *history) (err error) {
 	b.progress("month: %d questions", b.sizes.questions)
-	p, err := b.start(ctx, "history")
+	p, err := b.start(ctx, "history", 1)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/agentik-os/panda/internal/bench"
@@ -33,23 +35,34 @@ func (b *benchRun) fresh(ctx context.Context, c *apiClient, tenant string) (benc
 // does besides meets both. The flood is let in as long as its plan allows, a minute's
 // calls at once, and refused from then on; the row is about the second, and what the
 // first costs stands beside the rows.
-func (b *benchRun) fair(ctx context.Context, p *pipeline, c *apiClient) error {
-	const turns = 4
+func (b *benchRun) fair(ctx context.Context, p *pipeline, c *apiClient, row string) error {
+	const turns = 8
 	quiet, err := b.runtime(ctx, c, "quiet", "pro")
 	if err != nil {
 		return err
 	}
-	quiet.URL, quiet.Events, quiet.Workers, quiet.Rate, quiet.For = p.URL(), benchPacedBatch, benchPacedWorkers, benchQuietPace, b.sizes.paced
+	quiet.URL, quiet.Events, quiet.Workers, quiet.Rate, quiet.For = p.URL(), benchPacedBatch, benchPacedWorkers, benchQuietPace, b.sizes.paced/2
 	flood, err := b.runtime(ctx, c, "flood", "starter")
 	if err != nil {
 		return err
 	}
 	flood.URL, flood.Events, flood.Workers, flood.For, flood.Strangers = p.URL(), benchBatch, benchFloodWorkers, time.Hour, true
+	for n := 1; len(p.shards) > 1 && p.of(quiet.Tenants[0]) == p.of(flood.Tenants[0]); n++ {
+		again, err := b.runtime(ctx, c, "flood-"+strconv.Itoa(n), "starter")
+		if err != nil {
+			return err
+		}
+		flood.Key, flood.Tenants = again.Key, again.Tenants
+	}
 	var alone, let, beside bench.Loaded
 	var stored, refused int64
 	for turn := range turns {
-		b.progress("fair, turn %d of %d: %d batches/s of a quiet tenant for %s, alone and beside a flood", turn+1, turns, benchQuietPace, b.sizes.paced)
+		b.progress(row+", turn %d of %d: %d batches/s of a quiet tenant for %s, alone and beside a flood", turn+1, turns, benchQuietPace, quiet.For)
 		if err := b.loadedInto(ctx, &alone, quiet); err != nil {
+			return err
+		}
+		began, err := p.eventAnswers()
+		if err != nil {
 			return err
 		}
 		flooding, stop := context.WithCancel(ctx)
@@ -65,7 +78,7 @@ func (b *benchRun) fair(ctx context.Context, p *pipeline, c *apiClient) error {
 				return err
 			}
 		}
-		before, err := b.refused(ctx, p)
+		before, err := b.refused(ctx, p.of(flood.Tenants[0]), began["429"])
 		if err != nil {
 			return err
 		}
@@ -85,22 +98,33 @@ func (b *benchRun) fair(ctx context.Context, p *pipeline, c *apiClient) error {
 	if refused := alone.Refused + let.Refused + beside.Refused; refused > 0 {
 		return fmt.Errorf("the quiet tenant was refused %d times", refused)
 	}
-	b.fairRow(&alone, &let, &beside, stored, refused)
+	b.fairRow(row, &alone, &let, &beside, stored, refused)
 	return nil
 }
 
+// fairApart is fair with the two tenants in shards of their own.
+func (b *benchRun) fairApart(ctx context.Context) (err error) {
+	const split = 4
+	p, err := b.start(ctx, rowFairApart, split)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	return b.fair(ctx, p, benchClient(p.URL(), p.AdminKey()), rowFairApart)
+}
+
 // fairRow adds the row, and beside it what it was made of.
-func (b *benchRun) fairRow(alone, let, beside *bench.Loaded, stored, refused int64) {
+func (b *benchRun) fairRow(row string, alone, let, beside *bench.Loaded, stored, refused int64) {
 	for _, phase := range []struct {
 		what string
 		of   *bench.Loaded
 	}{{"alone", alone}, {"beside a flood that is let in", let}, {"beside one that is refused", beside}} {
-		b.report.Note(rowFair, "ack p50, p99 of the quiet tenant "+phase.what, "%s, %s of %s batches",
+		b.report.Note(row, "ack p50, p99 of the quiet tenant "+phase.what, "%s, %s of %s batches",
 			bench.Format(bench.UnitDuration, float64(phase.of.Acks.P50())), bench.Format(bench.UnitDuration, float64(phase.of.Acks.P99())), grouped(phase.of.Requests))
 	}
-	b.report.Note(rowFair, "batches of the flood while it is refused", "%s stored, %s answered 429", grouped(stored), grouped(refused))
+	b.report.Note(row, "batches of the flood while it is refused", "%s stored, %s answered 429", grouped(stored), grouped(refused))
 	const mostSlower, aimSlower = 1.1, 1.05
-	b.report.Add(bench.Row{Name: rowFair, Measure: "ack p99 of a quiet tenant beside another's flood, against alone", Unit: bench.UnitTimes,
+	b.report.Add(bench.Row{Name: row, Measure: "ack p99 of a quiet tenant beside another's flood, against alone", Unit: bench.UnitTimes,
 		Must: mostSlower, Aim: aimSlower, Got: float64(beside.Acks.P99()) / float64(max(alone.Acks.P99(), 1))})
 }
 
@@ -114,27 +138,27 @@ func (b *benchRun) loadedInto(ctx context.Context, sum *bench.Loaded, l bench.Lo
 	return nil
 }
 
-// refused waits until the flood is refused and what was let in is counted, and
-// returns the answers so far.
-func (b *benchRun) refused(ctx context.Context, p *pipeline) (map[string]int64, error) {
+// refused waits until the flood is refused, more than some times, and what was let in
+// is counted, and returns the answers so far. Its allowance fills up between two turns.
+func (b *benchRun) refused(ctx context.Context, s *shard, times int64) (map[string]int64, error) {
 	waiting, cancel := context.WithTimeout(ctx, b.sizes.settle)
 	defer cancel()
 	poll := time.NewTicker(20 * time.Millisecond)
 	defer poll.Stop()
 	for {
-		answers, err := p.eventAnswers()
+		answers, err := s.p.eventAnswers()
 		if err != nil {
 			return nil, err
 		}
-		if answers["429"] > 0 {
-			last, err := lastRecord(ctx, p)
+		if answers["429"] > times {
+			last, _, err := s.usageLog().End(ctx)
 			if err == nil {
-				err = p.shards[0].live.WaitFor(waiting, last)
+				err = s.live.WaitFor(waiting, last)
 			}
 			if err != nil && waiting.Err() == nil {
 				return nil, err
 			}
-			return p.eventAnswers()
+			return s.p.eventAnswers()
 		}
 		select {
 		case <-poll.C:

@@ -34,7 +34,7 @@ const (
 // serving measures everything on one pipeline that takes events in: the paced
 // rows on an almost empty table first, then the throughput.
 func (b *benchRun) serving(ctx context.Context) (err error) {
-	p, err := b.start(ctx, "serving")
+	p, err := b.start(ctx, "serving", 1)
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (b *benchRun) serving(ctx context.Context) (err error) {
 		}
 	}
 	if b.wants(rowFair) {
-		if err := b.fair(ctx, p, c); err != nil {
+		if err := b.fair(ctx, p, c, rowFair); err != nil {
 			return err
 		}
 	}

@@ -34,7 +34,7 @@ type tenantTimes struct{ create, show, list, search bench.Samples }
 // HTTP: how long they take to be made, how long questions take among them, and their
 // memory.
 func (b *benchRun) tenantsRow(ctx context.Context) (err error) {
-	p, err := b.start(ctx, "tenants")
+	p, err := b.start(ctx, "tenants", 1)
 	if err != nil {
 		return err
 	}
