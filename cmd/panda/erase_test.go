@@ -255,7 +255,7 @@ func (e *erasing) erase() erasure.Certificate {
 	if _, err := e.registry.Delete(e.t.Context(), tenancy.Actor{ID: "system:test"}, e.acme.ID, 0); err != nil {
 		e.t.Fatal(err)
 	}
-	c, err := e.eraser.EraseTenant(e.t.Context(), e.acme.ID, "key:test", nil)
+	c, err := e.eraser.EraseTenant(e.t.Context(), e.acme.ID, tenancy.Actor{ID: "key:test"}, nil)
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -315,7 +315,7 @@ func eraseTenant(t *testing.T, isolated bool) {
 		}
 	}
 	check("after")
-	if again, err := e.eraser.EraseTenant(t.Context(), e.acme.ID, "key:other", nil); err != nil || again.SHA256 != c.SHA256 {
+	if again, err := e.eraser.EraseTenant(t.Context(), e.acme.ID, tenancy.Actor{ID: "key:other"}, nil); err != nil || again.SHA256 != c.SHA256 {
 		t.Errorf("asked again: %+v, %v", again, err)
 	}
 	if n, err := e.eraser.Sweep(t.Context()); err != nil || n != 0 {
