@@ -136,40 +136,6 @@ func (l countedLog) Counts(ctx context.Context, from, to uint64, each func(seq u
 	return nil
 }
 
-// jobLease gives the leases of jobs.
-type jobLease struct{ log *eventlog.Log }
-
-// holdMax is how long a job waits for its lease: longer than a free one takes,
-// and short, because the one who holds it is doing the work.
-const holdMax = 2 * time.Second
-
-func (l jobLease) Hold(ctx context.Context, name string) (context.Context, func(), error) {
-	asking, stop := context.WithTimeout(ctx, holdMax)
-	defer stop()
-	lease, err := l.log.Acquire(asking, name, "", jobLeaseTTL)
-	if err != nil {
-		if asking.Err() != nil && ctx.Err() == nil {
-			return nil, nil, fmt.Errorf("job %s runs elsewhere: %w", name, schemas.ErrConflict)
-		}
-		return nil, nil, err
-	}
-	held, release := holding(ctx, lease)
-	return held, release, nil
-}
-
-// holding returns a context that ends with a lease, and what gives the lease back.
-func holding(ctx context.Context, lease *eventlog.Lease) (held context.Context, release func()) {
-	held, cancel := context.WithCancel(ctx)
-	go func() {
-		select {
-		case <-lease.Lost():
-		case <-held.Done():
-		}
-		cancel()
-	}()
-	return held, func() { cancel(); writerLease{lease}.Release() }
-}
-
 // writerClaims keeps the claim of a shard in a bucket of the log, whose updates
 // are compare-and-set. It belongs to one writer.
 type writerClaims struct {

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"context"
 	"sync"
 	"time"
 
-	"github.com/agentik-os/panda/internal/eventlog"
 	"github.com/agentik-os/panda/internal/ratelimit"
 	"github.com/agentik-os/panda/schemas"
 )
@@ -123,20 +121,4 @@ func (c *callPeaks) of(tenant string, now time.Time) int64 {
 		return p.used
 	}
 	return 0
-}
-
-// alertLease is the lease of the node that decides alerts. It waits for it for as long
-// as ctx allows: a holder that died is known by a silence that is listened to in one go.
-type alertLease struct{ log *eventlog.Log }
-
-// alertLeaseTTL is how long a node that died keeps alerts waiting.
-const alertLeaseTTL = 10 * time.Second
-
-func (l alertLease) Hold(ctx context.Context, name string) (context.Context, func(), error) {
-	lease, err := l.log.Acquire(ctx, name, "", alertLeaseTTL)
-	if err != nil {
-		return nil, nil, err
-	}
-	held, release := holding(ctx, lease)
-	return held, release, nil
 }

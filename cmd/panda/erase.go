@@ -54,7 +54,7 @@ func (p *pipeline) eraseDue(ctx context.Context) (string, error) {
 	}
 	due := p.registry.EraseDue(time.Now())
 	for i := range due {
-		if _, err := p.of(due[i].ID).eraser.EraseTenant(ctx, due[i].ID, "system:erase", nil); err != nil {
+		if _, err := p.of(due[i].ID).eraser.EraseTenant(ctx, due[i].ID, tenancy.Actor{ID: "system:erase"}, nil); err != nil {
 			return "", err
 		}
 	}
@@ -66,7 +66,7 @@ func (p *pipeline) eraseTenant(ctx context.Context, by tenancy.Actor, tenantID s
 	if err := p.ready(); err != nil {
 		return err
 	}
-	_, err := p.of(tenantID).eraser.EraseTenant(ctx, tenantID, by.ID, erasure.Progress(step))
+	_, err := p.of(tenantID).eraser.EraseTenant(ctx, tenantID, by, erasure.Progress(step))
 	return err
 }
 
@@ -108,8 +108,8 @@ func (r erasureRegistry) Subjects(tenant string) []string {
 	return subjects
 }
 
-func (r erasureRegistry) Erased(ctx context.Context, actor, tenant string, certificate json.RawMessage) (uint64, error) {
-	t, err := r.registry.Erased(ctx, tenancy.Actor{ID: actor}, tenant, certificate)
+func (r erasureRegistry) Erased(ctx context.Context, by tenancy.Actor, tenant string, certificate json.RawMessage) (uint64, error) {
+	t, err := r.registry.Erased(ctx, by, tenant, certificate)
 	return t.Revision, err
 }
 

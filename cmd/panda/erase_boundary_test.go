@@ -73,7 +73,7 @@ func TestEraseGoesOnFromEveryWrite(t *testing.T) {
 	const writesMax = 40
 	for n := 1; ; n++ {
 		*f = fuse{at: n, applied: n%2 == 0}
-		c, err := eraser.EraseTenant(t.Context(), e.acme.ID, "key:test", nil)
+		c, err := eraser.EraseTenant(t.Context(), e.acme.ID, tenancy.Actor{ID: "key:test"}, nil)
 		if n > writesMax || err != nil && !errors.Is(err, errFuse) {
 			t.Fatalf("write %d: %v", n, err)
 		}

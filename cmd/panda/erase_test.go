@@ -271,7 +271,7 @@ func (e *erasing) erase() erasure.Certificate {
 	if _, err := e.registry.Delete(e.t.Context(), tenancy.Actor{ID: "system:test"}, e.acme.ID, 0); err != nil {
 		e.t.Fatal(err)
 	}
-	c, err := e.of(e.acme.ID).eraser.EraseTenant(e.t.Context(), e.acme.ID, "key:test", nil)
+	c, err := e.of(e.acme.ID).eraser.EraseTenant(e.t.Context(), e.acme.ID, tenancy.Actor{ID: "key:test"}, nil)
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -332,7 +332,7 @@ func eraseTenant(t *testing.T, isolated bool, split uint32) {
 		}
 	}
 	check("after")
-	if again, err := e.of(e.acme.ID).eraser.EraseTenant(t.Context(), e.acme.ID, "key:other", nil); err != nil || again.SHA256 != c.SHA256 {
+	if again, err := e.of(e.acme.ID).eraser.EraseTenant(t.Context(), e.acme.ID, tenancy.Actor{ID: "key:other"}, nil); err != nil || again.SHA256 != c.SHA256 {
 		t.Errorf("asked again: %+v, %v", again, err)
 	}
 	if n, err := e.of(e.acme.ID).eraser.Sweep(t.Context()); err != nil || n != 0 {

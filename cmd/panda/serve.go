@@ -37,12 +37,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-const (
-	// writerLeaseTTL is how long a writer that died keeps others waiting.
-	writerLeaseTTL = 10 * time.Second
-	// jobLeaseTTL is the same for a job.
-	jobLeaseTTL = 30 * time.Second
-)
+// writerLeaseTTL is how long a writer that died keeps others waiting.
+const writerLeaseTTL = 10 * time.Second
 
 // pipeline is the running system: every stage, wired. Parts are started in the
 // order of the data and stopped in the same order, so that what was taken in is

@@ -34,7 +34,8 @@
 // without a name. A crash before the commit point leaves a plan that nobody looks at,
 // after it an erasure that the next call, or the job at night, completes. Nothing that
 // restores rows from the log restores those: they do not count any more. A backup of
-// the warehouse from before brings the rows back; [Eraser.Sweep] finds them and erases
-// them again. Copies of files outside the data directory, and what a disk keeps of
+// the warehouse from before brings the rows back, and a node that is behind may write a
+// record about the tenant before it reads of the erasure; [Eraser.Sweep] finds both and
+// erases them again. Copies of files outside the data directory, and what a disk keeps of
 // unlinked blocks, are out of reach.
 package erasure

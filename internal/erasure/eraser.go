@@ -14,6 +14,7 @@ import (
 	"github.com/agentik-os/panda/internal/eventlog"
 	"github.com/agentik-os/panda/internal/failpoint"
 	"github.com/agentik-os/panda/internal/placement"
+	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/schemas"
 )
 
@@ -22,11 +23,12 @@ type Registry interface {
 	// Closed returns nil if nothing of the tenant's is taken in any more, and why not
 	// otherwise: a tenant has to be deleted before it can be erased.
 	Closed(ctx context.Context, tenant string) error
-	// Subjects are those of CONTROL that hold records of the tenant alone.
+	// Subjects are those of CONTROL that hold records of the tenant alone. Once it is
+	// erased, its slug is free, and the slug's subject is not among them.
 	Subjects(tenant string) []string
 	// Erased records that a tenant is erased, with its certificate, and returns the
 	// position of that record. It can be repeated.
-	Erased(ctx context.Context, actor, tenant string, certificate json.RawMessage) (uint64, error)
+	Erased(ctx context.Context, by tenancy.Actor, tenant string, certificate json.RawMessage) (uint64, error)
 	// UserErased records the same of a user.
 	UserErased(ctx context.Context, actor, tenant string, certificate json.RawMessage) error
 }
@@ -139,14 +141,14 @@ func (e *Eraser) held(ctx context.Context, progress Progress, f func(context.Con
 //
 // Errors: what Registry.Closed returns; schemas.ErrConflict (another erasure runs);
 // schemas.ErrUnavailable (nothing is counted now, or a store is away): ask again.
-func (e *Eraser) EraseTenant(ctx context.Context, tenant, actor string, progress Progress) (cert Certificate, err error) {
+func (e *Eraser) EraseTenant(ctx context.Context, tenant string, by tenancy.Actor, progress Progress) (cert Certificate, err error) {
 	err = e.held(ctx, progress, func(ctx context.Context, e *Eraser) error {
 		st, err := e.load(ctx, tenant)
 		if err != nil {
 			return err
 		}
 		if st == nil {
-			st = &state{Erasure: newID(), Tenant: tenant, Whole: true, Actor: actor, StartedAt: e.cfg.Now().UTC(), Phase: phaseBegun}
+			st = &state{Erasure: newID(), Tenant: tenant, Whole: true, Actor: by.ID, IP: by.IP, StartedAt: e.cfg.Now().UTC(), Phase: phaseBegun}
 		}
 		if st.Phase == phaseBegun {
 			if err := e.cfg.Registry.Closed(ctx, tenant); err != nil {
@@ -405,13 +407,16 @@ func (e *Eraser) certify(ctx context.Context, st *state) error {
 		return err
 	}
 	if st.Whole {
-		record, err := e.cfg.Registry.Erased(ctx, st.Actor, st.Tenant, text)
+		record, err := e.cfg.Registry.Erased(ctx, tenancy.Actor{ID: st.Actor, IP: st.IP}, st.Tenant, text)
 		if err != nil {
 			return fmt.Errorf("record the certificate: %w", err)
 		}
 		failpoint.Hit(failpoint.ErasureCertified)
 		own := slices.DeleteFunc(st.Control, func(seq uint64) bool { return seq >= record })
 		if err := e.log.Erase(ctx, schemas.StreamControl, own); err != nil {
+			return err
+		}
+		if _, err := e.eraseControl(ctx, st.Tenant, record); err != nil {
 			return err
 		}
 	} else if err := e.cfg.Registry.UserErased(ctx, st.Actor, st.Tenant, text); err != nil {
@@ -438,4 +443,16 @@ func (e *Eraser) certify(ctx context.Context, st *state) error {
 	e.cfg.Logger.Info().Str("erasure", st.Erasure).Str("tenant", st.Tenant).Str("scope", st.Certificate.Scope).
 		Str("actor", st.Actor).Str("sha256", st.Certificate.SHA256).Msg("erased for ever")
 	return nil
+}
+
+// eraseControl erases what is on the subjects of an erased tenant besides the record of
+// its erasure, and returns how many records went. A node that is behind may write one
+// after they were listed, and even after the erasure is recorded, before it reads that.
+func (e *Eraser) eraseControl(ctx context.Context, tenant string, record uint64) (gone int, err error) {
+	seqs, err := e.log.Find(ctx, schemas.StreamControl, e.cfg.Registry.Subjects(tenant), ^uint64(0), nil)
+	if err != nil {
+		return 0, err
+	}
+	seqs = slices.DeleteFunc(seqs, func(seq uint64) bool { return seq == record })
+	return len(seqs), e.log.Erase(ctx, schemas.StreamControl, seqs)
 }

@@ -30,6 +30,7 @@ type state struct {
 	Tenant      string            `json:"tenant"`
 	Whole       bool              `json:"whole"`
 	Actor       string            `json:"actor"`
+	IP          string            `json:"ip,omitempty"` // the actor's, for the audit log
 	StartedAt   time.Time         `json:"started_at"`
 	Phase       string            `json:"phase"`
 	After       uint64            `json:"after"`

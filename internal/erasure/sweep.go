@@ -2,15 +2,19 @@ package erasure
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 
+	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/internal/warehouse"
+	"github.com/agentik-os/panda/schemas"
 )
 
 // Sweep completes what was interrupted, and erases again what came back: rows from a
-// backup of the warehouse that is older than an erasure. It returns how many erasures
-// it had to carry out.
+// backup of the warehouse that is older than an erasure, and records of the registry that
+// a node wrote before it knew of the erasure. It returns how many erasures it had to
+// carry out.
 func (e *Eraser) Sweep(ctx context.Context) (again int, err error) {
 	err = e.held(ctx, nil, func(ctx context.Context, e *Eraser) error {
 		states, err := e.all(ctx)
@@ -25,7 +29,11 @@ func (e *Eraser) Sweep(ctx context.Context) (again int, err error) {
 			if err != nil {
 				return fmt.Errorf("erase %s again: %w", st.Tenant, err)
 			}
-			if did {
+			late, err := e.sweepControl(ctx, st)
+			if err != nil {
+				return fmt.Errorf("erase records of %s again: %w", st.Tenant, err)
+			}
+			if did || late {
 				again++
 			}
 		}
@@ -64,6 +72,29 @@ func (e *Eraser) sweep(ctx context.Context, st *state) (did bool, err error) {
 		}
 	}
 	return did, nil
+}
+
+// sweepControl erases what was written about an erased tenant after its erasure.
+func (e *Eraser) sweepControl(ctx context.Context, st *state) (did bool, err error) {
+	if !st.Whole {
+		return false, nil
+	}
+	certificate, err := json.Marshal(st.Certificate)
+	if err != nil {
+		return false, err
+	}
+	record, err := e.cfg.Registry.Erased(ctx, tenancy.Actor{ID: st.Actor, IP: st.IP}, st.Tenant, certificate)
+	if err != nil {
+		return false, err
+	}
+	// What came before the record is gone, so the newest says whether anything is there:
+	// looking at all of them costs a consumer per tenant that was ever erased.
+	newest, err := e.log.LastOf(ctx, schemas.StreamControl, e.cfg.Registry.Subjects(st.Tenant)...)
+	if err != nil || newest <= record {
+		return false, err
+	}
+	gone, err := e.eraseControl(ctx, st.Tenant, record)
+	return gone > 0, err
 }
 
 // known reports whether the warehouse knows of a plan: then it counts.

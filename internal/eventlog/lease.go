@@ -45,6 +45,7 @@ type Lease struct {
 	record leaseRecord
 	value  []byte
 	token  uint64
+	yield  bool // give way to a holder that is alive
 
 	mu       sync.Mutex
 	revision uint64
@@ -63,6 +64,19 @@ type Lease struct {
 //
 // Errors: schemas.ErrUnavailable, or that of ctx when it ends first.
 func (l *Log) Acquire(ctx context.Context, name, holder string, ttl time.Duration) (*Lease, error) {
+	return l.acquire(ctx, name, holder, ttl, false)
+}
+
+// TryAcquire is Acquire for who has no need of the name while somebody else uses it: it
+// waits for a holder that may have died as Acquire does, and gives way to one that shows
+// to be alive by renewing, which takes a quarter of that holder's ttl.
+//
+// Errors: schemas.ErrConflict (another holds it and is alive), else those of Acquire.
+func (l *Log) TryAcquire(ctx context.Context, name, holder string, ttl time.Duration) (*Lease, error) {
+	return l.acquire(ctx, name, holder, ttl, true)
+}
+
+func (l *Log) acquire(ctx context.Context, name, holder string, ttl time.Duration, yield bool) (*Lease, error) {
 	if !validToken(name) || ttl < leaseTTLMin {
 		return nil, fmt.Errorf("acquire lease %q: %w: a name without dots or wildcards and a ttl of at least %s are needed",
 			name, schemas.ErrInvalid, leaseTTLMin)
@@ -74,6 +88,7 @@ func (l *Log) Acquire(ctx context.Context, name, holder string, ttl time.Duratio
 	lease := &Lease{
 		bucket:  bucket,
 		name:    name,
+		yield:   yield,
 		record:  leaseRecord{Holder: holder, Nonce: nuid.Next(), TTL: ttl},
 		lost:    make(chan struct{}),
 		stopped: make(chan struct{}),
@@ -122,8 +137,12 @@ func (l *Lease) contend(ctx context.Context) error {
 				free = seen.Key == ""
 			default:
 				var patience time.Duration
-				seen = e
+				first := seen.Key == ""
 				free, patience = l.judge(e)
+				if l.yield && !free && !first && e.Revision > seen.Revision {
+					return fmt.Errorf("somebody else holds it: %w", schemas.ErrConflict)
+				}
+				seen = e
 				expired.Reset(patience)
 			}
 		case <-expired.C:
@@ -136,7 +155,11 @@ func (l *Lease) contend(ctx context.Context) error {
 		if taken || err != nil {
 			return err
 		}
-		// Someone else was faster. Look at what they wrote, in case the watch lost
+		// Someone else was faster.
+		if l.yield {
+			return fmt.Errorf("somebody else took it: %w", schemas.ErrConflict)
+		}
+		// Look at what they wrote, in case the watch lost
 		// its connection; a read that is behind only makes us wait longer.
 		if e, err := l.bucket.Get(ctx, l.name); err == nil && e.Revision > seen.Revision {
 			seen = e

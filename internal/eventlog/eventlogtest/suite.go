@@ -48,6 +48,7 @@ func Run(t *testing.T, open func(t *testing.T, cfg eventlog.Config) *eventlog.Lo
 		{"one holder of a lease", leaseExclusion},
 		{"released lease passes on", leaseRelease},
 		{"lease lost and taken over", leaseTakeover},
+		{"lease tried for", leaseTried},
 		{"nudges", nudges},
 		{"healthy and space", healthy},
 		{"closed reader", closedReader},

@@ -214,26 +214,7 @@ func leaseTakeover(t *testing.T, log *eventlog.Log) {
 	const ttl = time.Second
 	name := tenant(t)
 	first := acquire(t, log, name, "first", ttl)
-	// A third holder that took the lease and died at once, as its record shows.
-	leases := openBucket(t, log, eventlog.BucketConfig{Name: "LEASES", Description: "Who holds which role."})
-	awaitKey(t, leases, name)
-	e, err := leases.Get(t.Context(), name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var record map[string]any
-	if err := json.Unmarshal(e.Value, &record); err != nil {
-		t.Fatal(err)
-	}
-	record["nonce"] = "another"
-	value, err := json.Marshal(record)
-	if err != nil {
-		t.Fatal(err)
-	}
-	died := time.Now()
-	if _, err := leases.Put(t.Context(), name, value); err != nil {
-		t.Fatal(err)
-	}
+	died := usurp(t, log, name)
 	select {
 	case <-first.Lost():
 	case <-time.After(patience):
@@ -256,6 +237,69 @@ func leaseTakeover(t *testing.T, log *eventlog.Log) {
 		t.Error("the release of a lost lease ended the next one")
 	}
 	if err := second.Release(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// usurp writes what a holder leaves that takes a held name and dies at once.
+func usurp(t *testing.T, log *eventlog.Log, name string) (died time.Time) {
+	t.Helper()
+	leases := openBucket(t, log, eventlog.BucketConfig{Name: "LEASES", Description: "Who holds which role."})
+	awaitKey(t, leases, name)
+	e, err := leases.Get(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var record map[string]any
+	if err := json.Unmarshal(e.Value, &record); err != nil {
+		t.Fatal(err)
+	}
+	record["nonce"] = "another"
+	value, err := json.Marshal(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	died = time.Now()
+	if _, err := leases.Put(t.Context(), name, value); err != nil {
+		t.Fatal(err)
+	}
+	return died
+}
+
+// Who tries for a lease gives way to a holder that renews it, and succeeds one that is
+// silent for its ttl, in one try.
+func leaseTried(t *testing.T, log *eventlog.Log) {
+	const ttl = 4 * time.Second
+	name := tenant(t)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	first := acquire(t, log, name, "first", ttl)
+	began := time.Now()
+	if _, err := log.TryAcquire(ctx, name, "second", ttl); !errors.Is(err, schemas.ErrConflict) {
+		t.Fatalf("tried for a lease that is held: %v, want %v", err, schemas.ErrConflict)
+	}
+	if waited := time.Since(began); waited >= ttl {
+		t.Errorf("a holder that lives was listened to for %s, and renews within %s", waited, ttl/4)
+	}
+	if !first.Valid() {
+		t.Error("the holder lost the lease to who tried")
+	}
+	died := usurp(t, log, name)
+	second, err := log.TryAcquire(ctx, name, "second", ttl)
+	if err != nil {
+		t.Fatalf("tried for the lease of a holder that died: %v", err)
+	}
+	if waited := time.Since(died); waited < ttl {
+		t.Errorf("taken over after %s, want at least %s", waited, ttl)
+	}
+	if err := errors.Join(second.Release(t.Context()), first.Release(t.Context())); err != nil {
+		t.Error(err)
+	}
+	free, err := log.TryAcquire(ctx, name, "third", 10*time.Minute)
+	if err != nil {
+		t.Fatalf("tried for a lease that was released: %v", err)
+	}
+	if err := free.Release(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
