@@ -85,7 +85,8 @@ func TestExport(t *testing.T) {
 	for name, s := range d.Manifest.Sections {
 		counts[name] = s.Records
 	}
-	want := map[string]int64{"tenant": 1, "configuration": 1, "members": 1, "invitations": 0, "keys": 1, "audit": counts["audit"], "agents": 1,
+	want := map[string]int64{"tenant": 1, "configuration": 1, "members": 1, "invitations": 0, "keys": 1, "alert_channels": 0, "alert_mutes": 0,
+		"audit": counts["audit"], "agents": 1,
 		"costs": counts["costs"], "messages": 62, "conflicts": 1, "quarantine": 1}
 	if diff := cmp.Diff(want, counts); diff != "" || counts["audit"] < 3 || counts["costs"] < 1 {
 		t.Errorf("records: %s", diff)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/agentik-os/panda/internal/contact"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/schemas"
 )
@@ -87,6 +88,17 @@ func (x *Exporter) writeRegistry(ctx context.Context, scope tenancy.Scope, t *te
 			ExpiresAt: k.ExpiresAt, RotatedTo: k.RotatedTo})
 	}
 	if err := list(d, "keys", keys); err != nil {
+		return err
+	}
+	alerting := x.cfg.Registry.Alerting(t.ID)
+	channels := make([]contact.Channel, 0, len(alerting.Channels))
+	for _, c := range alerting.Channels {
+		channels = append(channels, c.Shown())
+	}
+	if err := list(d, "alert_channels", channels); err != nil {
+		return err
+	}
+	if err := list(d, "alert_mutes", alerting.Mutes); err != nil {
 		return err
 	}
 	return x.writeAudit(ctx, scope, t.ID, d)

@@ -11,6 +11,8 @@
 //	control.slug.<slug>               tenant.created
 //	control.tenant.<tenant id>        tenant.updated, tenant.erased
 //	control.members.<tenant id>       members.changed: members and invitations
+//	control.alerting.<tenant id>      alerting.changed: channels and mutes; the platform's
+//	control.alerting.platform         under its word
 //	control.key.<tenant id>.<key id>  key.created, key.rotated, key.revoked
 //	control.key.platform.<key id>     the same for keys of the platform
 //	control.attempt.<tenant id>       attempt.refused; nothing is folded of it,

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/agentik-os/panda/internal/contact"
 	"github.com/agentik-os/panda/schemas"
 )
 
@@ -25,6 +26,8 @@ const (
 	typeKeyRevoked    = "key.revoked"
 	// typeMembersChanged holds members and invitations as they are after it.
 	typeMembersChanged = "members.changed"
+	// typeAlertingChanged holds channels and mutes as they are after it.
+	typeAlertingChanged = "alerting.changed"
 	// typeAttempt is something that was refused. Nothing is folded from it.
 	typeAttempt = "attempt.refused"
 )
@@ -44,6 +47,7 @@ type event struct {
 	Tenant   *tenantBody       `json:"tenant,omitempty"`
 	Key      *keyBody          `json:"key,omitempty"`
 	Members  *membersBody      `json:"members,omitempty"`
+	Alerting *contact.Settings `json:"alerting,omitempty"`
 	Changes  map[string]change `json:"changes,omitempty"`
 	// Action is the word of the audit log, where the type is too wide a word.
 	Action string `json:"action,omitempty"`
@@ -285,6 +289,8 @@ func decode(data []byte) (event, error) {
 		complete = e.Key != nil
 	case typeMembersChanged:
 		complete = e.Members != nil && e.TenantID != ""
+	case typeAlertingChanged:
+		complete = e.Alerting != nil
 	default:
 		return event{}, fmt.Errorf("event type %q is not known; run a newer binary", e.Type)
 	}
@@ -303,6 +309,8 @@ const (
 	// invitations come one after the other, so that two of them cannot both take
 	// away the last owner but one.
 	subjectMembers = "control.members."
+	// subjectAlerting is followed by the tenant or the platform.
+	subjectAlerting = "control.alerting."
 	// subjectAttempt is followed by the tenant or the platform. Nothing is folded
 	// from it.
 	subjectAttempt = "control.attempt."
@@ -319,6 +327,13 @@ func UserErasureSubject(tenantID, erasure string) string {
 }
 
 func membersSubject(tenantID string) string { return subjectMembers + tenantID }
+
+func alertingSubject(tenantID string) string {
+	if tenantID == "" {
+		tenantID = ownerPlatform
+	}
+	return subjectAlerting + tenantID
+}
 
 func slugSubject(slug string) string { return subjectSlug + slug }
 func tenantSubject(id string) string { return subjectTenant + id }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/agentik-os/panda/internal/contact"
 )
 
 // fold is the pure core: records of CONTROL in, tenants and keys out. It must
@@ -21,6 +23,8 @@ type fold struct {
 	made    map[string]made     // idempotency key -> what it made
 	// people are the members and invitations by tenant; tenants without any have none.
 	people map[string]*people
+	// alerting are channels and mutes by tenant, the platform's under "".
+	alerting map[string]*contact.Settings
 	// signIns leads from a person at an identity provider to their memberships.
 	signIns map[signIn][]membership
 	orgs    map[string]string // organisation id -> tenant id
@@ -57,7 +61,7 @@ func newFold(plans *Catalog) *fold {
 	return &fold{
 		plans:   plans,
 		tenants: map[string]*entry{}, slugs: map[string]string{}, keys: map[string]*keyEntry{},
-		people: map[string]*people{}, signIns: map[signIn][]membership{}, orgs: map[string]string{},
+		people: map[string]*people{}, alerting: map[string]*contact.Settings{}, signIns: map[signIn][]membership{}, orgs: map[string]string{},
 		keysOf: map[string][]string{}, made: map[string]made{}, slugSeq: map[string]uint64{},
 	}
 }
@@ -81,7 +85,7 @@ func (f *fold) place(tenantID, database string) {
 // relevant reports whether records on a subject are the registry's.
 func relevant(subject string) bool {
 	return strings.HasPrefix(subject, subjectSlug) || strings.HasPrefix(subject, subjectTenant) ||
-		strings.HasPrefix(subject, subjectKey) || strings.HasPrefix(subject, subjectMembers)
+		strings.HasPrefix(subject, subjectKey) || strings.HasPrefix(subject, subjectMembers) || strings.HasPrefix(subject, subjectAlerting)
 }
 
 // apply folds one event. The error says why the event was passed over; it
@@ -100,6 +104,8 @@ func (f *fold) apply(subject string, seq uint64, e *event) error {
 		return f.keyEnded(subject, seq, e)
 	case typeMembersChanged:
 		return f.membersChanged(subject, seq, e)
+	case typeAlertingChanged:
+		return f.alertingChanged(subject, seq, e)
 	}
 	panic("tenancy: an event of type " + e.Type + " got past decode")
 }
@@ -232,6 +238,19 @@ func (f *fold) membersChanged(subject string, seq uint64, e *event) error {
 	return nil
 }
 
+func (f *fold) alertingChanged(subject string, seq uint64, e *event) error {
+	if t := f.tenants[e.TenantID]; e.TenantID != "" && (t == nil || t.Status == StatusErased) {
+		return fmt.Errorf("tenant %s does not exist", e.TenantID)
+	}
+	if subject != alertingSubject(e.TenantID) {
+		return fmt.Errorf("channels of %q came on subject %s", e.TenantID, subject)
+	}
+	settings := e.Alerting.Clone()
+	settings.Revision = seq
+	f.alerting[e.TenantID] = &settings // never changed, but replaced: readers keep it
+	return nil
+}
+
 // signedOut takes a member's sign-in away.
 func (f *fold) signedOut(m Member) {
 	who := signIn{m.Issuer, m.Subject}
@@ -273,6 +292,7 @@ func (f *fold) tenantErased(subject string, seq uint64, e *event) error {
 		}
 		delete(f.people, e.TenantID)
 	}
+	delete(f.alerting, e.TenantID)
 	for _, id := range f.keysOf[e.TenantID] {
 		delete(f.keys, id)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/agentik-os/panda/internal/contact"
 	"github.com/agentik-os/panda/internal/eventlog"
 	"github.com/agentik-os/panda/schemas"
 )
@@ -41,7 +42,11 @@ type Config struct {
 	// DatabaseOf names the database of a new tenant whose plan isolates it; nil puts
 	// every new tenant into the shared one.
 	DatabaseOf func(tenantID string) string
-	Logger     zerolog.Logger
+	// ChannelKey seals addresses and secrets of alert channels; nil refuses channels that
+	// have any. CheckChannel says what is wrong with them, by JSON pointer; nil takes all.
+	ChannelKey   *contact.Key
+	CheckChannel func(kind, address, secret string) error
+	Logger       zerolog.Logger
 }
 
 func (c Config) withDefaults() Config {

@@ -206,5 +206,5 @@ func (r *Registry) Erased(ctx context.Context, by Actor, id string, certificate 
 
 // SubjectsOf are the subjects of CONTROL that hold records of a tenant alone.
 func SubjectsOf(t *Tenant) []string {
-	return []string{slugSubject(t.Slug), tenantSubject(t.ID), subjectKey + t.ID + ".*", membersSubject(t.ID), subjectAttempt + t.ID}
+	return []string{slugSubject(t.Slug), tenantSubject(t.ID), subjectKey + t.ID + ".*", membersSubject(t.ID), alertingSubject(t.ID), subjectAttempt + t.ID}
 }
