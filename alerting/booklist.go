@@ -106,12 +106,23 @@ func (p *pages) of(tenant string) []*page {
 	return nil
 }
 
-// Get returns an alert of a tenant or of Platform with its history; of a rule's alert,
-// the newest episode.
+// Get returns an alert of a tenant, of Platform, or of Everyone, with its history; of a
+// rule's alert, the newest episode.
 func (b *Book) Get(tenant, id string) (Alert, bool) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	o := b.pages.owners[tenant]
+	if tenant != Everyone {
+		return b.pages.owners[tenant].get(id)
+	}
+	for _, o := range b.pages.owners {
+		if a, ok := o.get(id); ok {
+			return a, true
+		}
+	}
+	return Alert{}, false
+}
+
+func (o *owner) get(id string) (Alert, bool) {
 	if o == nil || o.newest[id] == nil {
 		return Alert{}, false
 	}

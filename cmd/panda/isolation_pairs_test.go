@@ -45,6 +45,8 @@ func (w *walk) choices(name string) (choice, bool) {
 		return choice{own: a.invited, foreign: []string{b.invited, w.gamma.invited}, unknown: "inv_" + unknownID}, true
 	case "quarantine/{id}":
 		return choice{own: a.held, foreign: []string{b.held, w.gamma.held}, unknown: "999999-0"}, true
+	case "alerts/{alert}":
+		return choice{own: a.alert, foreign: []string{b.alert, w.gamma.alert}, unknown: "alr_" + unknownID + unknownID}, true
 	case "operations/{operation}":
 		return choice{own: "op_" + unknownID, foreign: []string{w.operation()}, unknown: "op_" + unknownID}, true
 	case "user-sessions/{user}", "users/{user}":

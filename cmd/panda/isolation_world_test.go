@@ -19,7 +19,9 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
+	"github.com/agentik-os/panda/alerting"
 	"github.com/agentik-os/panda/internal/auth/oidc/oidctest"
+	"github.com/agentik-os/panda/internal/eventlog"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/schemas"
 )
@@ -234,6 +236,7 @@ type side struct {
 	member   string  // ids
 	invited  string
 	held     string // a place in quarantine
+	alert    string
 	revision string
 	lastSeq  uint64
 }
@@ -333,9 +336,28 @@ func (s *side) fill() {
 	}
 	ack := s.publish(s.key, schemas.DirectSubject(s.id), `{"`+s.n("broken")+`": `)
 	s.held = fmt.Sprintf("%d-0", ack)
+	s.alert = s.fire()
 	if err := w.p.shards[0].live.WaitFor(w.Context(), max(ack, s.lastSeq)); err != nil {
 		w.Fatal(err)
 	}
+}
+
+// fire decides an alert of the tenant.
+func (s *side) fire() string {
+	s.w.Helper()
+	id := alerting.Identity{Tenant: s.id, Rule: s.n("rule"), Name: s.n("agent"), Period: "2026-02"}
+	_, err := alerting.NewDecider(s.w.p.log).Decide(s.w.Context(), alerting.Record{Alert: id.ID(), Kind: alerting.Fired, Identity: id, Severity: alerting.SeverityWarning,
+		At: time.Now(), Facts: alerting.Facts{TenantName: s.n("name"), Condition: s.n("condition"), Next: s.n("next")}})
+	if err == nil {
+		var state eventlog.State
+		if state, err = s.w.p.log.State(s.w.Context(), schemas.StreamDecisions); err == nil {
+			err = s.w.p.alerts.book.WaitFor(s.w.Context(), state.Last)
+		}
+	}
+	if err != nil {
+		s.w.Fatal(err)
+	}
+	return id.ID()
 }
 
 // post sends one event.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/agentik-os/panda/alerting"
 	"github.com/agentik-os/panda/ingest"
 	"github.com/agentik-os/panda/internal/api"
 	"github.com/agentik-os/panda/internal/apidoc"
@@ -42,6 +43,7 @@ func (p *pipeline) routes(running context.Context, usage usageLog) {
 		},
 		Calls:   p.calls,
 		Book:    p.alerts.book,
+		Decider: alerting.NewDecider(p.log),
 		Still:   p.mayStore,
 		Cursors: cursors,
 	}).Register(p.server)

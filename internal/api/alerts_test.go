@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/agentik-os/panda/alerting"
+	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/schemas"
 )
 
@@ -93,5 +94,66 @@ func TestAlerts(t *testing.T) {
 		if a := s.get(s.acme.key, path); a.status != status {
 			t.Errorf("%s: %d %s, want %d", path, a.status, a.body, status)
 		}
+	}
+}
+
+// TestAckAlert: whoever acks first stands, whoever asks again; nobody acks somebody else's
+// alert, or one that is over; it is in the history and in the audit log.
+func TestAckAlert(t *testing.T) {
+	s := newStack(t)
+	decider := alerting.NewDecider(s.log)
+	decide := func(tenant string, kind alerting.Kind, threshold int) string {
+		t.Helper()
+		id := alerting.Identity{Tenant: tenant, Rule: alerting.RuleThreshold, Limit: alerting.LimitMonthlyBudget, Period: "2026-02", Revision: "1-1", Threshold: threshold}
+		if _, err := decider.Decide(t.Context(), alerting.Record{Alert: id.ID(), Kind: kind, Identity: id, Severity: alerting.SeverityCritical,
+			At: time.Date(2026, 2, 17, 9, 30, 0, 0, time.UTC), Facts: alerting.Facts{TenantName: "n", Percent: 101}}); err != nil {
+			t.Fatal(err)
+		}
+		state, err := s.log.State(t.Context(), schemas.StreamDecisions)
+		if err == nil {
+			err = s.book.WaitFor(t.Context(), state.Last)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id.ID()
+	}
+	open, foreign, over := decide(s.acme.ID, alerting.Fired, 100), decide(s.beta.ID, alerting.Fired, 100), decide(s.acme.ID, alerting.Fired, 80)
+	decide(s.acme.ID, alerting.Resolved, 80)
+	type detail struct {
+		ID, State string
+		AckedBy   string `json:"acked_by"`
+		History   []struct{ Kind, Actor string }
+	}
+	for _, row := range []struct {
+		key, id string
+		status  int
+	}{
+		{s.acme.key, open, 200}, {s.platform, foreign, 200}, {s.acme.key, over, 200},
+		{s.acme.key, foreign, 404}, {s.acme.key, "alr_unknown", 404}, {s.platform, "alr_unknown", 404},
+	} {
+		got := s.get(row.key, "/v1/alerts/"+row.id)
+		if got.status != row.status || got.status == 200 && into[detail](t, got).ID != row.id {
+			t.Errorf("%s: %d %s, want %d", row.id, got.status, got.body, row.status)
+		}
+	}
+	first := into[detail](t, s.ask(s.acme.key, "POST", "/v1/alerts/"+open+"/ack", ""))
+	if len(first.History) != 2 || first.History[1].Kind != "acked" || first.AckedBy == "" || first.History[1].Actor != first.AckedBy || first.State != "firing" {
+		t.Errorf("acked, it is %+v", first)
+	}
+	if again := into[detail](t, s.ask(s.platform, "POST", "/v1/alerts/"+open+"/ack", "")); again.AckedBy != first.AckedBy || len(again.History) != 2 {
+		t.Errorf("acked again by somebody else, it is %+v", again)
+	}
+	wantProblem(t, s.ask(s.acme.key, "POST", "/v1/alerts/"+over+"/ack", ""), 409, "alert_over", "")
+	if got := s.ask(s.acme.key, "POST", "/v1/alerts/"+foreign+"/ack", ""); got.status != 404 {
+		t.Errorf("somebody else's: %d %s", got.status, got.body)
+	}
+	if a := into[detail](t, s.get(s.platform, "/v1/alerts/"+foreign)); a.AckedBy != "" {
+		t.Errorf("somebody else's alert is acked: %+v", a)
+	}
+	entries, _, err := s.registry.Audit(t.Context(), tenancy.ScopeOf("", "key:test", tenancy.PermissionAdmin),
+		tenancy.AuditQuery{TenantID: s.acme.ID, Action: "alert.acked", Limit: 10})
+	if err != nil || len(entries) != 1 || entries[0].Actor != first.AckedBy {
+		t.Errorf("the audit log has %+v, %v", entries, err)
 	}
 }

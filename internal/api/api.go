@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/agentik-os/panda/alerting"
 	"github.com/agentik-os/panda/ingest"
 	"github.com/agentik-os/panda/internal/httpapi"
 	"github.com/agentik-os/panda/internal/onboarding"
@@ -48,8 +49,9 @@ type API struct {
 	// Still says whether who asked about a tenant may still have the answer. It is
 	// asked after a request has waited. Nil: they may.
 	Still func(scope tenancy.Scope, tenant string) error
-	// Book knows the alerts; nil where there are none.
-	Book Alerts
+	// Book knows the alerts, nil where there are none, and Decider notes who acked one.
+	Book    Alerts
+	Decider *alerting.Decider
 	// Cursors makes and reads page cursors.
 	Cursors httpapi.Cursors
 	// Now is the clock that decides what "this month" is; time.Now.
@@ -74,6 +76,8 @@ func (a *API) Register(s *httpapi.Server) {
 	s.Handle("GET /v1/conflicts", read, a.conflicts)
 	s.Handle("GET /v1/quarantine", read, a.quarantine)
 	s.Handle("GET /v1/alerts", read, a.alerts)
+	s.Handle("GET /v1/alerts/{alert}", read, a.alert)
+	s.Handle("POST /v1/alerts/{alert}/ack", admin, a.ackAlert, httpapi.Unkeyed) // the first one stands
 	s.Handle("POST /v1/quarantine/{id}/replay", admin, a.replay)
 	s.Handle("GET /v1/prices", read, a.prices)
 	s.Handle("GET /v1/prices/{provider}/{model...}", read, a.priceOfModel)

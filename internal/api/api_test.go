@@ -280,7 +280,7 @@ func (s *stack) serve(stages *Stages, clock func() time.Time) {
 	s.book = alerting.NewBook(alerting.BookConfig{}, s.log)
 	s.run("book", s.book.Run)
 	(&API{
-		Book: s.book,
+		Book: s.book, Decider: alerting.NewDecider(s.log),
 		Stages: func() (*Stages, error) {
 			if f := s.onStages.Load(); f != nil {
 				(*f)()

@@ -21,25 +21,25 @@ import (
 
 // Defines values for AlertCause.
 const (
-	ConditionOver AlertCause = "condition_over"
-	Correction    AlertCause = "correction"
-	LimitChanged  AlertCause = "limit_changed"
-	PeriodOver    AlertCause = "period_over"
-	RuleRemoved   AlertCause = "rule_removed"
+	AlertCauseConditionOver AlertCause = "condition_over"
+	AlertCauseCorrection    AlertCause = "correction"
+	AlertCauseLimitChanged  AlertCause = "limit_changed"
+	AlertCausePeriodOver    AlertCause = "period_over"
+	AlertCauseRuleRemoved   AlertCause = "rule_removed"
 )
 
 // Valid indicates whether the value is a known member of the AlertCause enum.
 func (e AlertCause) Valid() bool {
 	switch e {
-	case ConditionOver:
+	case AlertCauseConditionOver:
 		return true
-	case Correction:
+	case AlertCauseCorrection:
 		return true
-	case LimitChanged:
+	case AlertCauseLimitChanged:
 		return true
-	case PeriodOver:
+	case AlertCausePeriodOver:
 		return true
-	case RuleRemoved:
+	case AlertCauseRuleRemoved:
 		return true
 	default:
 		return false
@@ -91,6 +91,57 @@ func (e AlertAmountUnit) Valid() bool {
 	case AlertAmountUnitTokens:
 		return true
 	case AlertAmountUnitUSD:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AlertRecordCause.
+const (
+	AlertRecordCauseConditionOver AlertRecordCause = "condition_over"
+	AlertRecordCauseCorrection    AlertRecordCause = "correction"
+	AlertRecordCauseLimitChanged  AlertRecordCause = "limit_changed"
+	AlertRecordCausePeriodOver    AlertRecordCause = "period_over"
+	AlertRecordCauseRuleRemoved   AlertRecordCause = "rule_removed"
+)
+
+// Valid indicates whether the value is a known member of the AlertRecordCause enum.
+func (e AlertRecordCause) Valid() bool {
+	switch e {
+	case AlertRecordCauseConditionOver:
+		return true
+	case AlertRecordCauseCorrection:
+		return true
+	case AlertRecordCauseLimitChanged:
+		return true
+	case AlertRecordCausePeriodOver:
+		return true
+	case AlertRecordCauseRuleRemoved:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AlertRecordKind.
+const (
+	AlertRecordKindAcked    AlertRecordKind = "acked"
+	AlertRecordKindFired    AlertRecordKind = "fired"
+	AlertRecordKindReopened AlertRecordKind = "reopened"
+	AlertRecordKindResolved AlertRecordKind = "resolved"
+)
+
+// Valid indicates whether the value is a known member of the AlertRecordKind enum.
+func (e AlertRecordKind) Valid() bool {
+	switch e {
+	case AlertRecordKindAcked:
+		return true
+	case AlertRecordKindFired:
+		return true
+	case AlertRecordKindReopened:
+		return true
+	case AlertRecordKindResolved:
 		return true
 	default:
 		return false
@@ -993,11 +1044,23 @@ type AcceptRequest struct {
 
 // Alert defines model for Alert.
 type Alert struct {
+	// AckedAt When somebody took note of it.
+	AckedAt *time.Time `json:"acked_at,omitempty"`
+
+	// AckedBy Examples: key:abcd2345
+	AckedBy *string `json:"acked_by,omitempty"`
+
+	// Actions What the rule does.
+	Actions *[]string `json:"actions,omitempty"`
+
 	// Agents The three that used most.
 	Agents *[]AlertShare `json:"agents,omitempty"`
 
 	// Cause Why it is over.
 	Cause *AlertCause `json:"cause,omitempty"`
+
+	// Condition Of a rule, as written; where one alert is asked for, as the fields below.
+	Condition *string `json:"condition,omitempty"`
 
 	// ExhaustedAt When the limit is reached at the present rate.
 	ExhaustedAt *time.Time `json:"exhausted_at,omitempty"`
@@ -1005,6 +1068,9 @@ type Alert struct {
 
 	// Forecast An exact quantity, money where the unit is USD and a whole number otherwise.
 	Forecast *AlertAmount `json:"forecast,omitempty"`
+
+	// History Each record, in the order in which it was decided.
+	History *[]AlertRecord `json:"history,omitempty"`
 
 	// ID Examples: alr_45aa1f54b5052bbe3f1967cb
 	ID string `json:"id"`
@@ -1054,6 +1120,9 @@ type Alert struct {
 
 	// Used An exact quantity, money where the unit is USD and a whole number otherwise.
 	Used *AlertAmount `json:"used,omitempty"`
+
+	// Values What the condition's names were.
+	Values *map[string]string `json:"values,omitempty"`
 }
 
 // AlertCause Why it is over.
@@ -1081,6 +1150,28 @@ type AlertPage struct {
 	Alerts     []Alert `json:"alerts"`
 	NextCursor *string `json:"next_cursor,omitempty"`
 }
+
+// AlertRecord defines model for AlertRecord.
+type AlertRecord struct {
+	// Actor Who acked it.
+	Actor *string           `json:"actor,omitempty"`
+	At    time.Time         `json:"at"`
+	Cause *AlertRecordCause `json:"cause,omitempty"`
+	Kind  AlertRecordKind   `json:"kind"`
+
+	// Max An exact quantity, money where the unit is USD and a whole number otherwise.
+	Max     *AlertAmount `json:"max,omitempty"`
+	Percent *int         `json:"percent,omitempty"`
+
+	// Used An exact quantity, money where the unit is USD and a whole number otherwise.
+	Used *AlertAmount `json:"used,omitempty"`
+}
+
+// AlertRecordCause defines model for AlertRecord.Cause.
+type AlertRecordCause string
+
+// AlertRecordKind defines model for AlertRecord.Kind.
+type AlertRecordKind string
 
 // AlertShare defines model for AlertShare.
 type AlertShare struct {
@@ -2739,6 +2830,9 @@ type VerifyLine struct {
 	TookMs  *int64  `json:"took_ms,omitempty"`
 }
 
+// AlertID defines model for AlertId.
+type AlertID = string
+
 // AuditAction defines model for AuditAction.
 type AuditAction = string
 
@@ -2812,6 +2906,18 @@ type ListAlertsParams struct {
 
 	// Cursor The next_cursor of the page before.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// GetAlertParams defines parameters for GetAlert.
+type GetAlertParams struct {
+	// Tenant Only about this tenant, by id or slug.
+	Tenant *TenantFilter `form:"tenant,omitempty" json:"tenant,omitempty"`
+}
+
+// AckAlertParams defines parameters for AckAlert.
+type AckAlertParams struct {
+	// Tenant Only about this tenant, by id or slug.
+	Tenant *TenantFilter `form:"tenant,omitempty" json:"tenant,omitempty"`
 }
 
 // ListAuditParams defines parameters for ListAudit.
@@ -3498,6 +3604,20 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/alerts (the `ListAlerts` operationId).
 	ListAlerts(ctx context.Context, params *ListAlertsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// GetAlert Read an alert with its history
+	//
+	// What crossed, what was used of it, the models and agents that used most, and each record in the order in which it was decided.
+	//
+	// Corresponds with GET /v1/alerts/{alert} (the `GetAlert` operationId).
+	GetAlert(ctx context.Context, alert AlertID, params *GetAlertParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AckAlert Take note of an alert
+	//
+	// The first one who does stands, and asking again answers the same. An alert that fires again is nobody's until that is acked. It is in the audit log as `alert.acked`.
+	//
+	// Corresponds with POST /v1/alerts/{alert}/ack (the `AckAlert` operationId).
+	AckAlert(ctx context.Context, alert AlertID, params *AckAlertParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListAudit Read the audit log
 	//
 	// Newest first, refused attempts too. A credential of the platform sees everything, one of a tenant what is about that tenant.
@@ -4139,6 +4259,40 @@ type ClientInterface interface {
 // Corresponds with GET /v1/alerts (the `ListAlerts` operationId).
 func (c *Client) ListAlerts(ctx context.Context, params *ListAlertsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListAlertsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetAlert Read an alert with its history
+//
+// What crossed, what was used of it, the models and agents that used most, and each record in the order in which it was decided.
+//
+// Corresponds with GET /v1/alerts/{alert} (the `GetAlert` operationId).
+func (c *Client) GetAlert(ctx context.Context, alert AlertID, params *GetAlertParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetAlertRequest(c.Server, alert, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AckAlert Take note of an alert
+//
+// The first one who does stands, and asking again answers the same. An alert that fires again is nobody's until that is acked. It is in the audit log as `alert.acked`.
+//
+// Corresponds with POST /v1/alerts/{alert}/ack (the `AckAlert` operationId).
+func (c *Client) AckAlert(ctx context.Context, alert AlertID, params *AckAlertParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAckAlertRequest(c.Server, alert, params)
 	if err != nil {
 		return nil, err
 	}
@@ -5613,6 +5767,128 @@ func NewListAlertsRequest(server string, params *ListAlertsParams) (*http.Reques
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetAlertRequest constructs an http.Request for the GetAlert method
+func NewGetAlertRequest(server string, alert AlertID, params *GetAlertParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "alert", alert, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/alerts/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Tenant != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", *params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewAckAlertRequest constructs an http.Request for the AckAlert method
+func NewAckAlertRequest(server string, alert AlertID, params *AckAlertParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "alert", alert, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/alerts/%s/ack", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Tenant != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", *params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -9374,6 +9650,24 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/alerts (the `ListAlerts` operationId).
 	ListAlertsWithResponse(ctx context.Context, params *ListAlertsParams, reqEditors ...RequestEditorFn) (*ListAlertsResponse, error)
 
+	// GetAlertWithResponse Read an alert with its history
+	//
+	// What crossed, what was used of it, the models and agents that used most, and each record in the order in which it was decided.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/alerts/{alert} (the `GetAlert` operationId).
+	GetAlertWithResponse(ctx context.Context, alert AlertID, params *GetAlertParams, reqEditors ...RequestEditorFn) (*GetAlertResponse, error)
+
+	// AckAlertWithResponse Take note of an alert
+	//
+	// The first one who does stands, and asking again answers the same. An alert that fires again is nobody's until that is acked. It is in the audit log as `alert.acked`.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/alerts/{alert}/ack (the `AckAlert` operationId).
+	AckAlertWithResponse(ctx context.Context, alert AlertID, params *AckAlertParams, reqEditors ...RequestEditorFn) (*AckAlertResponse, error)
+
 	// ListAuditWithResponse Read the audit log
 	//
 	// Newest first, refused attempts too. A credential of the platform sees everything, one of a tenant what is about that tenant.
@@ -10118,6 +10412,102 @@ func (r ListAlertsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ListAlertsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetAlertResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Alert
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetAlertResponse) GetJSON200() *Alert {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetAlertResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetAlertResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetAlertResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetAlertResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetAlertResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AckAlertResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Alert
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r AckAlertResponse) GetJSON200() *Alert {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r AckAlertResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r AckAlertResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AckAlertResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AckAlertResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AckAlertResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -12836,6 +13226,36 @@ func (c *ClientWithResponses) ListAlertsWithResponse(ctx context.Context, params
 	return ParseListAlertsResponse(rsp)
 }
 
+// GetAlertWithResponse Read an alert with its history
+//
+// What crossed, what was used of it, the models and agents that used most, and each record in the order in which it was decided.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/alerts/{alert} (the `GetAlert` operationId).
+func (c *ClientWithResponses) GetAlertWithResponse(ctx context.Context, alert AlertID, params *GetAlertParams, reqEditors ...RequestEditorFn) (*GetAlertResponse, error) {
+	rsp, err := c.GetAlert(ctx, alert, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetAlertResponse(rsp)
+}
+
+// AckAlertWithResponse Take note of an alert
+//
+// The first one who does stands, and asking again answers the same. An alert that fires again is nobody's until that is acked. It is in the audit log as `alert.acked`.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/alerts/{alert}/ack (the `AckAlert` operationId).
+func (c *ClientWithResponses) AckAlertWithResponse(ctx context.Context, alert AlertID, params *AckAlertParams, reqEditors ...RequestEditorFn) (*AckAlertResponse, error) {
+	rsp, err := c.AckAlert(ctx, alert, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAckAlertResponse(rsp)
+}
+
 // ListAuditWithResponse Read the audit log
 //
 // Newest first, refused attempts too. A credential of the platform sees everything, one of a tenant what is about that tenant.
@@ -14003,6 +14423,72 @@ func ParseListAlertsResponse(rsp *http.Response) (*ListAlertsResponse, error) {
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest AlertPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetAlertResponse parses an HTTP response from a GetAlertWithResponse call
+func ParseGetAlertResponse(rsp *http.Response) (*GetAlertResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetAlertResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Alert
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseAckAlertResponse parses an HTTP response from a AckAlertWithResponse call
+func ParseAckAlertResponse(rsp *http.Response) (*AckAlertResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AckAlertResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Alert
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
