@@ -50,6 +50,9 @@ torture: engine ## faults against real processes for about MINUTES (default 10, 
 	@CGO_ENABLED=0 $(GO) build -tags failpoint -buildvcs=auto -trimpath -o $(BIN)/torture ./cmd/torture
 	@$(BIN)/torture --minutes $(MINUTES) --seed $(SEED) --write TORTURE.md
 
+torture-stripe: ## 400 months pushed to a Stripe that goes wrong in every way it knows, and two simpler schemes beside
+	@CGO_ENABLED=0 $(GO) test ./rollup/stripe -count=1 -v -run 'TestStorm$$' -stripe.seeds 400
+
 engine: ## fetch the ClickHouse engine library into the user cache, unless it is there
 	@./deploy/fetch-engine.sh
 
@@ -70,4 +73,4 @@ verify: engine build ## prove log = ledger = raw = rollup for the demo's data
 clean: ## remove bin/
 	rm -rf $(BIN)
 
-.PHONY: help demo test check race fuzz bench torture engine build generate verify clean
+.PHONY: help demo test check race fuzz bench torture torture-stripe engine build generate verify clean

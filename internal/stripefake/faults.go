@@ -1,6 +1,7 @@
 package stripefake
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -66,10 +67,17 @@ type mishap struct {
 	delay time.Duration
 }
 
+// faultless marks a request that meets no fault.
+type faultless struct{}
+
+func withoutFaults(ctx context.Context) context.Context {
+	return context.WithValue(ctx, faultless{}, true)
+}
+
 // fault decides about a request.
 func (s *Server) fault(r *http.Request, key string) mishap {
 	f := s.cfg.Faults
-	if f == nil {
+	if f == nil || r.Context().Value(faultless{}) != nil {
 		return mishap{}
 	}
 	s.mu.Lock()
