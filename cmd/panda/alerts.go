@@ -26,7 +26,8 @@ type alertLine struct {
 
 // newAlerts is `panda alerts`.
 func newAlerts(a *app) *cobra.Command {
-	return group("alerts", "See which budgets and quotas are nearly used up", newAlertsList(a), newAlertsShow(a), newAlertsAck(a))
+	return group("alerts", "See which budgets and quotas are nearly used up", newAlertsList(a), newAlertsShow(a), newAlertsAck(a),
+		newAlertsMute(a), newAlertsUnmute(a), newAlertsMutes(a), newAlertsChannels(a), newAlertsTest(a), newAlertsDeliveries(a))
 }
 
 func newAlertsList(a *app) *cobra.Command {

@@ -52,6 +52,8 @@ type API struct {
 	// Book knows the alerts, nil where there are none, and Decider notes who acked one.
 	Book    Alerts
 	Decider *alerting.Decider
+	// Outbox hands alerts over; nil where nothing does.
+	Outbox Outbox
 	// Cursors makes and reads page cursors.
 	Cursors httpapi.Cursors
 	// Now is the clock that decides what "this month" is; time.Now.
@@ -63,6 +65,7 @@ type API struct {
 // Register adds the routes to a server.
 func (a *API) Register(s *httpapi.Server) {
 	a.registerOperations(s)
+	a.registerAlerting(s)
 	if a.Now == nil {
 		a.Now = time.Now
 	}

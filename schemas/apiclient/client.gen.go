@@ -48,19 +48,19 @@ func (e AlertCause) Valid() bool {
 
 // Defines values for AlertSeverity.
 const (
-	Critical AlertSeverity = "critical"
-	Info     AlertSeverity = "info"
-	Warning  AlertSeverity = "warning"
+	AlertSeverityCritical AlertSeverity = "critical"
+	AlertSeverityInfo     AlertSeverity = "info"
+	AlertSeverityWarning  AlertSeverity = "warning"
 )
 
 // Valid indicates whether the value is a known member of the AlertSeverity enum.
 func (e AlertSeverity) Valid() bool {
 	switch e {
-	case Critical:
+	case AlertSeverityCritical:
 		return true
-	case Info:
+	case AlertSeverityInfo:
 		return true
-	case Warning:
+	case AlertSeverityWarning:
 		return true
 	default:
 		return false
@@ -235,6 +235,204 @@ func (e BudgetKind) Valid() bool {
 	}
 }
 
+// Defines values for ChannelDigest.
+const (
+	ChannelDigestDaily  ChannelDigest = "daily"
+	ChannelDigestEmpty  ChannelDigest = ""
+	ChannelDigestHourly ChannelDigest = "hourly"
+)
+
+// Valid indicates whether the value is a known member of the ChannelDigest enum.
+func (e ChannelDigest) Valid() bool {
+	switch e {
+	case ChannelDigestDaily:
+		return true
+	case ChannelDigestEmpty:
+		return true
+	case ChannelDigestHourly:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ChannelRoles.
+const (
+	ChannelRolesAdmin   ChannelRoles = "admin"
+	ChannelRolesBilling ChannelRoles = "billing"
+	ChannelRolesMember  ChannelRoles = "member"
+	ChannelRolesOwner   ChannelRoles = "owner"
+	ChannelRolesViewer  ChannelRoles = "viewer"
+)
+
+// Valid indicates whether the value is a known member of the ChannelRoles enum.
+func (e ChannelRoles) Valid() bool {
+	switch e {
+	case ChannelRolesAdmin:
+		return true
+	case ChannelRolesBilling:
+		return true
+	case ChannelRolesMember:
+		return true
+	case ChannelRolesOwner:
+		return true
+	case ChannelRolesViewer:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ChannelSeverity.
+const (
+	ChannelSeverityCritical ChannelSeverity = "critical"
+	ChannelSeverityEmpty    ChannelSeverity = ""
+	ChannelSeverityInfo     ChannelSeverity = "info"
+	ChannelSeverityWarning  ChannelSeverity = "warning"
+)
+
+// Valid indicates whether the value is a known member of the ChannelSeverity enum.
+func (e ChannelSeverity) Valid() bool {
+	switch e {
+	case ChannelSeverityCritical:
+		return true
+	case ChannelSeverityEmpty:
+		return true
+	case ChannelSeverityInfo:
+		return true
+	case ChannelSeverityWarning:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ChannelType.
+const (
+	ChannelTypeAlertmanager ChannelType = "alertmanager"
+	ChannelTypeEmail        ChannelType = "email"
+	ChannelTypePagerduty    ChannelType = "pagerduty"
+	ChannelTypeSlack        ChannelType = "slack"
+	ChannelTypeWebhook      ChannelType = "webhook"
+)
+
+// Valid indicates whether the value is a known member of the ChannelType enum.
+func (e ChannelType) Valid() bool {
+	switch e {
+	case ChannelTypeAlertmanager:
+		return true
+	case ChannelTypeEmail:
+		return true
+	case ChannelTypePagerduty:
+		return true
+	case ChannelTypeSlack:
+		return true
+	case ChannelTypeWebhook:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ChannelChangeDigest.
+const (
+	ChannelChangeDigestDaily  ChannelChangeDigest = "daily"
+	ChannelChangeDigestEmpty  ChannelChangeDigest = ""
+	ChannelChangeDigestHourly ChannelChangeDigest = "hourly"
+)
+
+// Valid indicates whether the value is a known member of the ChannelChangeDigest enum.
+func (e ChannelChangeDigest) Valid() bool {
+	switch e {
+	case ChannelChangeDigestDaily:
+		return true
+	case ChannelChangeDigestEmpty:
+		return true
+	case ChannelChangeDigestHourly:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ChannelChangeRoles.
+const (
+	ChannelChangeRolesAdmin   ChannelChangeRoles = "admin"
+	ChannelChangeRolesBilling ChannelChangeRoles = "billing"
+	ChannelChangeRolesMember  ChannelChangeRoles = "member"
+	ChannelChangeRolesOwner   ChannelChangeRoles = "owner"
+	ChannelChangeRolesViewer  ChannelChangeRoles = "viewer"
+)
+
+// Valid indicates whether the value is a known member of the ChannelChangeRoles enum.
+func (e ChannelChangeRoles) Valid() bool {
+	switch e {
+	case ChannelChangeRolesAdmin:
+		return true
+	case ChannelChangeRolesBilling:
+		return true
+	case ChannelChangeRolesMember:
+		return true
+	case ChannelChangeRolesOwner:
+		return true
+	case ChannelChangeRolesViewer:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ChannelChangeSeverity.
+const (
+	ChannelChangeSeverityCritical ChannelChangeSeverity = "critical"
+	ChannelChangeSeverityEmpty    ChannelChangeSeverity = ""
+	ChannelChangeSeverityInfo     ChannelChangeSeverity = "info"
+	ChannelChangeSeverityWarning  ChannelChangeSeverity = "warning"
+)
+
+// Valid indicates whether the value is a known member of the ChannelChangeSeverity enum.
+func (e ChannelChangeSeverity) Valid() bool {
+	switch e {
+	case ChannelChangeSeverityCritical:
+		return true
+	case ChannelChangeSeverityEmpty:
+		return true
+	case ChannelChangeSeverityInfo:
+		return true
+	case ChannelChangeSeverityWarning:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ChannelChangeType.
+const (
+	ChannelChangeTypeAlertmanager ChannelChangeType = "alertmanager"
+	ChannelChangeTypeEmail        ChannelChangeType = "email"
+	ChannelChangeTypePagerduty    ChannelChangeType = "pagerduty"
+	ChannelChangeTypeSlack        ChannelChangeType = "slack"
+	ChannelChangeTypeWebhook      ChannelChangeType = "webhook"
+)
+
+// Valid indicates whether the value is a known member of the ChannelChangeType enum.
+func (e ChannelChangeType) Valid() bool {
+	switch e {
+	case ChannelChangeTypeAlertmanager:
+		return true
+	case ChannelChangeTypeEmail:
+		return true
+	case ChannelChangeTypePagerduty:
+		return true
+	case ChannelChangeTypeSlack:
+		return true
+	case ChannelChangeTypeWebhook:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for Decision.
 const (
 	Allow    Decision = "allow"
@@ -253,6 +451,108 @@ func (e Decision) Valid() bool {
 	case Throttle:
 		return true
 	case Warn:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DeliveryKind.
+const (
+	DeliveryKindAcked    DeliveryKind = "acked"
+	DeliveryKindFired    DeliveryKind = "fired"
+	DeliveryKindReopened DeliveryKind = "reopened"
+	DeliveryKindResolved DeliveryKind = "resolved"
+)
+
+// Valid indicates whether the value is a known member of the DeliveryKind enum.
+func (e DeliveryKind) Valid() bool {
+	switch e {
+	case DeliveryKindAcked:
+		return true
+	case DeliveryKindFired:
+		return true
+	case DeliveryKindReopened:
+		return true
+	case DeliveryKindResolved:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DeliverySeverity.
+const (
+	DeliverySeverityCritical DeliverySeverity = "critical"
+	DeliverySeverityInfo     DeliverySeverity = "info"
+	DeliverySeverityWarning  DeliverySeverity = "warning"
+)
+
+// Valid indicates whether the value is a known member of the DeliverySeverity enum.
+func (e DeliverySeverity) Valid() bool {
+	switch e {
+	case DeliverySeverityCritical:
+		return true
+	case DeliverySeverityInfo:
+		return true
+	case DeliverySeverityWarning:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DeliveryType.
+const (
+	DeliveryTypeAlertmanager DeliveryType = "alertmanager"
+	DeliveryTypeEmail        DeliveryType = "email"
+	DeliveryTypePagerduty    DeliveryType = "pagerduty"
+	DeliveryTypeSlack        DeliveryType = "slack"
+	DeliveryTypeWebhook      DeliveryType = "webhook"
+)
+
+// Valid indicates whether the value is a known member of the DeliveryType enum.
+func (e DeliveryType) Valid() bool {
+	switch e {
+	case DeliveryTypeAlertmanager:
+		return true
+	case DeliveryTypeEmail:
+		return true
+	case DeliveryTypePagerduty:
+		return true
+	case DeliveryTypeSlack:
+		return true
+	case DeliveryTypeWebhook:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DeliveryState.
+const (
+	DeliveryStateDead    DeliveryState = "dead"
+	DeliveryStateJoined  DeliveryState = "joined"
+	DeliveryStateMuted   DeliveryState = "muted"
+	DeliveryStatePending DeliveryState = "pending"
+	DeliveryStateSent    DeliveryState = "sent"
+	DeliveryStateWaiting DeliveryState = "waiting"
+)
+
+// Valid indicates whether the value is a known member of the DeliveryState enum.
+func (e DeliveryState) Valid() bool {
+	switch e {
+	case DeliveryStateDead:
+		return true
+	case DeliveryStateJoined:
+		return true
+	case DeliveryStateMuted:
+		return true
+	case DeliveryStatePending:
+		return true
+	case DeliveryStateSent:
+		return true
+	case DeliveryStateWaiting:
 		return true
 	default:
 		return false
@@ -1289,6 +1589,121 @@ type Budget struct {
 // BudgetKind defines model for Budget.Kind.
 type BudgetKind string
 
+// Channel defines model for Channel.
+type Channel struct {
+	CreatedAt time.Time `json:"created_at"`
+
+	// Digest What is not critical comes together.
+	Digest    *ChannelDigest `json:"digest,omitempty"`
+	Disabled  bool           `json:"disabled"`
+	HasSecret bool           `json:"has_secret"`
+
+	// ID Examples: chn_abcdefgh2345
+	ID string `json:"id"`
+
+	// Limits Only alerts of these limits.
+	Limits *[]string `json:"limits,omitempty"`
+
+	// Name Examples: On call
+	Name string `json:"name"`
+
+	// QuietHours From one time of the day to another, over midnight too; what is critical does not wait.
+	QuietHours *QuietHours `json:"quiet_hours,omitempty"`
+
+	// Roles Whose addresses, of e-mail.
+	Roles *[]ChannelRoles `json:"roles,omitempty"`
+
+	// Rules Only alerts of these rules; threshold is budgets and quotas.
+	Rules *[]string `json:"rules,omitempty"`
+
+	// Secret In the answer that made the channel alone.
+	Secret *string `json:"secret,omitempty"`
+
+	// Severity The least that is told here.
+	Severity *ChannelSeverity `json:"severity,omitempty"`
+
+	// To Addresses, of e-mail.
+	To   *[]string   `json:"to,omitempty"`
+	Type ChannelType `json:"type"`
+
+	// URL Where the others call; of Slack, whose address is a secret, the host alone.
+	URL *string `json:"url,omitempty"`
+}
+
+// ChannelDigest What is not critical comes together.
+type ChannelDigest string
+
+// ChannelRoles defines model for Channel.Roles.
+type ChannelRoles string
+
+// ChannelSeverity The least that is told here.
+type ChannelSeverity string
+
+// ChannelType defines model for Channel.Type.
+type ChannelType string
+
+// ChannelChange defines model for ChannelChange.
+type ChannelChange struct {
+	// Digest What is not critical comes together.
+	Digest   *ChannelChangeDigest `json:"digest,omitempty"`
+	Disabled *bool                `json:"disabled,omitempty"`
+
+	// Limits Only alerts of these limits.
+	Limits *[]string `json:"limits,omitempty"`
+
+	// Name Examples: On call
+	Name *string `json:"name,omitempty"`
+
+	// NoQuietHours Takes the quiet hours away.
+	NoQuietHours *bool `json:"no_quiet_hours,omitempty"`
+
+	// QuietHours From one time of the day to another, over midnight too; what is critical does not wait.
+	QuietHours *QuietHours `json:"quiet_hours,omitempty"`
+
+	// Roles Whose addresses, of e-mail.
+	Roles *[]ChannelChangeRoles `json:"roles,omitempty"`
+
+	// Rules Only alerts of these rules; threshold is budgets and quotas.
+	Rules *[]string `json:"rules,omitempty"`
+
+	// Secret Signs webhooks (whsec_…), or PagerDuty's routing key.
+	Secret *string `json:"secret,omitempty"`
+
+	// Severity The least that is told here.
+	Severity *ChannelChangeSeverity `json:"severity,omitempty"`
+
+	// To Addresses, of e-mail.
+	To   *[]string          `json:"to,omitempty"`
+	Type *ChannelChangeType `json:"type,omitempty"`
+
+	// URL Where to call. Private addresses are refused unless the server allows them.
+	URL *string `json:"url,omitempty"`
+}
+
+// ChannelChangeDigest What is not critical comes together.
+type ChannelChangeDigest string
+
+// ChannelChangeRoles defines model for ChannelChange.Roles.
+type ChannelChangeRoles string
+
+// ChannelChangeSeverity The least that is told here.
+type ChannelChangeSeverity string
+
+// ChannelChangeType defines model for ChannelChange.Type.
+type ChannelChangeType string
+
+// ChannelList defines model for ChannelList.
+type ChannelList struct {
+	Channels []Channel `json:"channels"`
+}
+
+// ChannelTest defines model for ChannelTest.
+type ChannelTest struct {
+	// Reason Why the receiver did not take it.
+	Reason *string `json:"reason,omitempty"`
+	Sent   bool    `json:"sent"`
+}
+
 // ConflictPage defines model for ConflictPage.
 type ConflictPage struct {
 	Conflicts  []ConflictingEvent `json:"conflicts"`
@@ -1340,6 +1755,57 @@ type CostLine struct {
 
 // Decision allow; warn from 80 percent of a limit on; throttle to models that cost nothing; deny.
 type Decision string
+
+// Delivery defines model for Delivery.
+type Delivery struct {
+	Alert    string `json:"alert"`
+	Attempts int    `json:"attempts"`
+
+	// Channel The channel's id, or default.
+	Channel   string       `json:"channel"`
+	CreatedAt time.Time    `json:"created_at"`
+	EndedAt   *time.Time   `json:"ended_at,omitempty"`
+	ID        string       `json:"id"`
+	Kind      DeliveryKind `json:"kind"`
+	NotBefore *time.Time   `json:"not_before,omitempty"`
+
+	// Reason Why it waits, failed or was given up.
+	Reason *string `json:"reason,omitempty"`
+
+	// Records How many alerts it tells of: more than one in a digest.
+	Records  int              `json:"records"`
+	Severity DeliverySeverity `json:"severity"`
+
+	// State pending: to be sent now, or again at not_before; waiting: for the end of quiet hours, or for its digest; joined: part of
+	// a digest; sent; dead: it was given up; muted.
+	State DeliveryState `json:"state"`
+
+	// Tenant Whose alert.
+	Tenant *string `json:"tenant,omitempty"`
+
+	// To The address of an e-mail.
+	To   *string      `json:"to,omitempty"`
+	Type DeliveryType `json:"type"`
+}
+
+// DeliveryKind defines model for Delivery.Kind.
+type DeliveryKind string
+
+// DeliverySeverity defines model for Delivery.Severity.
+type DeliverySeverity string
+
+// DeliveryType defines model for Delivery.Type.
+type DeliveryType string
+
+// DeliveryPage defines model for DeliveryPage.
+type DeliveryPage struct {
+	Deliveries []Delivery `json:"deliveries"`
+	NextCursor *string    `json:"next_cursor,omitempty"`
+}
+
+// DeliveryState pending: to be sent now, or again at not_before; waiting: for the end of quiet hours, or for its digest; joined: part of
+// a digest; sent; dead: it was given up; muted.
+type DeliveryState string
 
 // Dimension defines model for Dimension.
 type Dimension string
@@ -1915,6 +2381,41 @@ type Migration struct {
 // Examples: 847.320000
 type Money = schemas.Money
 
+// Mute defines model for Mute.
+type Mute struct {
+	Alert *string   `json:"alert,omitempty"`
+	At    time.Time `json:"at"`
+	By    string    `json:"by"`
+
+	// ID Examples: mut_abcdefgh2345
+	ID     string    `json:"id"`
+	Limit  *string   `json:"limit,omitempty"`
+	Name   *string   `json:"name,omitempty"`
+	Reason *string   `json:"reason,omitempty"`
+	Rule   *string   `json:"rule,omitempty"`
+	Until  time.Time `json:"until"`
+}
+
+// MuteList defines model for MuteList.
+type MuteList struct {
+	Mutes []Mute `json:"mutes"`
+}
+
+// MuteRequest defines model for MuteRequest.
+type MuteRequest struct {
+	// Alert One alert; otherwise a rule or a limit.
+	Alert *string `json:"alert,omitempty"`
+
+	// Limit Examples: monthly_budget
+	Limit *string `json:"limit,omitempty"`
+
+	// Name The department, cost center, agent or group.
+	Name   *string   `json:"name,omitempty"`
+	Reason *string   `json:"reason,omitempty"`
+	Rule   *string   `json:"rule,omitempty"`
+	Until  time.Time `json:"until"`
+}
+
 // Numbers Sums of usage. The buckets of tokens are apart; the totals beside them are what people call input and output.
 type Numbers struct {
 	Calls int64 `json:"calls"`
@@ -2201,6 +2702,20 @@ type QueryAudit struct {
 
 	// UnnamedRuns Runs of statements that are in no file; those that read tenants' rows are among the items.
 	UnnamedRuns int64 `json:"unnamed_runs"`
+}
+
+// QuietHours From one time of the day to another, over midnight too; what is critical does not wait.
+type QuietHours struct {
+	// From Examples: 22:00
+	From string `json:"from"`
+
+	// To Examples: 07:00
+	To string `json:"to"`
+
+	// Zone Of the IANA time zone database.
+	//
+	// Examples: Europe/Berlin
+	Zone string `json:"zone"`
 }
 
 // QuotaOverrides Limits of a tenant that differ from its plan's. 1 GB is 1e9 bytes.
@@ -2842,8 +3357,14 @@ type AuditActor = string
 // AuditOutcome defines model for AuditOutcome.
 type AuditOutcome string
 
+// ChannelID defines model for ChannelId.
+type ChannelID = string
+
 // Cursor defines model for Cursor.
 type Cursor = string
+
+// DeliveryID defines model for DeliveryId.
+type DeliveryID = string
 
 // Fresh 1 or true, 0 or false.
 type Fresh = Switch
@@ -2869,6 +3390,9 @@ type MemberID = string
 // Month defines model for Month.
 type Month = string
 
+// MuteID defines model for MuteId.
+type MuteID = string
+
 // PageLimit defines model for PageLimit.
 type PageLimit = int
 
@@ -2892,6 +3416,90 @@ type Verdicts string
 
 // EventBatch defines model for EventBatch.
 type EventBatch = []Event
+
+// ListChannelsParams defines parameters for ListChannels.
+type ListChannelsParams struct {
+	// Tenant Only about this tenant, by id or slug.
+	Tenant *TenantFilter `form:"tenant,omitempty" json:"tenant,omitempty"`
+}
+
+// AddChannelParams defines parameters for AddChannel.
+type AddChannelParams struct {
+	// Tenant Only about this tenant, by id or slug.
+	Tenant *TenantFilter `form:"tenant,omitempty" json:"tenant,omitempty"`
+
+	// IdempotencyKey Up to 255 printable ASCII characters that name this request; see the introduction.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// RemoveChannelParams defines parameters for RemoveChannel.
+type RemoveChannelParams struct {
+	// Tenant Only about this tenant, by id or slug.
+	Tenant *TenantFilter `form:"tenant,omitempty" json:"tenant,omitempty"`
+}
+
+// UpdateChannelParams defines parameters for UpdateChannel.
+type UpdateChannelParams struct {
+	// Tenant Only about this tenant, by id or slug.
+	Tenant *TenantFilter `form:"tenant,omitempty" json:"tenant,omitempty"`
+}
+
+// TestChannelParams defines parameters for TestChannel.
+type TestChannelParams struct {
+	// Tenant Only about this tenant, by id or slug.
+	Tenant *TenantFilter `form:"tenant,omitempty" json:"tenant,omitempty"`
+
+	// IdempotencyKey Up to 255 printable ASCII characters that name this request; see the introduction.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ListDeliveriesParams defines parameters for ListDeliveries.
+type ListDeliveriesParams struct {
+	// State Only deliveries in this state.
+	State *DeliveryState `form:"state,omitempty" json:"state,omitempty"`
+
+	// Channel Only to this channel.
+	Channel *string `form:"channel,omitempty" json:"channel,omitempty"`
+
+	// Alert Only of this alert.
+	Alert *string `form:"alert,omitempty" json:"alert,omitempty"`
+
+	// Limit Rows of a page at most.
+	Limit *PageLimit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The next_cursor of the page before.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// Tenant Only about this tenant, by id or slug.
+	Tenant *TenantFilter `form:"tenant,omitempty" json:"tenant,omitempty"`
+}
+
+// ReplayDeliveryParams defines parameters for ReplayDelivery.
+type ReplayDeliveryParams struct {
+	// Tenant Only about this tenant, by id or slug.
+	Tenant *TenantFilter `form:"tenant,omitempty" json:"tenant,omitempty"`
+}
+
+// ListMutesParams defines parameters for ListMutes.
+type ListMutesParams struct {
+	// Tenant Only about this tenant, by id or slug.
+	Tenant *TenantFilter `form:"tenant,omitempty" json:"tenant,omitempty"`
+}
+
+// MuteParams defines parameters for Mute.
+type MuteParams struct {
+	// Tenant Only about this tenant, by id or slug.
+	Tenant *TenantFilter `form:"tenant,omitempty" json:"tenant,omitempty"`
+
+	// IdempotencyKey Up to 255 printable ASCII characters that name this request; see the introduction.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// UnmuteParams defines parameters for Unmute.
+type UnmuteParams struct {
+	// Tenant Only about this tenant, by id or slug.
+	Tenant *TenantFilter `form:"tenant,omitempty" json:"tenant,omitempty"`
+}
 
 // ListAlertsParams defines parameters for ListAlerts.
 type ListAlertsParams struct {
@@ -3402,6 +4010,15 @@ type VerifyParams struct {
 	Replay *string `form:"replay,omitempty" json:"replay,omitempty"`
 }
 
+// AddChannelJSONRequestBody defines body for AddChannel for application/json ContentType.
+type AddChannelJSONRequestBody = ChannelChange
+
+// UpdateChannelJSONRequestBody defines body for UpdateChannel for application/json ContentType.
+type UpdateChannelJSONRequestBody = ChannelChange
+
+// MuteJSONRequestBody defines body for Mute for application/json ContentType.
+type MuteJSONRequestBody = MuteRequest
+
 // GetEntitlementsBatchJSONRequestBody defines body for GetEntitlementsBatch for application/json ContentType.
 type GetEntitlementsBatchJSONRequestBody = EntitlementsBatchRequest
 
@@ -3594,6 +4211,109 @@ func WithRequestEditorFn(fn RequestEditorFn) ClientOption {
 
 // The interface specification for the client above.
 type ClientInterface interface {
+
+	// ListChannels List who is told of alerts
+	//
+	// A key of the platform that names no tenant sees the platform's own channels. Without any, a tenant's billing address, owners and admins are told by e-mail.
+	//
+	// Corresponds with GET /v1/alerting/channels (the `ListChannels` operationId).
+	ListChannels(ctx context.Context, params *ListChannelsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AddChannelWithBody Add a channel
+	//
+	// E-mail, a signed webhook (Standard Webhooks), Slack, PagerDuty or Alertmanager. The secret of a webhook is made if none is given, and is shown in this answer alone.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/alerting/channels (the `AddChannel` operationId).
+	AddChannelWithBody(ctx context.Context, params *AddChannelParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AddChannel Add a channel
+	//
+	// E-mail, a signed webhook (Standard Webhooks), Slack, PagerDuty or Alertmanager. The secret of a webhook is made if none is given, and is shown in this answer alone.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/alerting/channels (the `AddChannel` operationId).
+	AddChannel(ctx context.Context, params *AddChannelParams, body AddChannelJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RemoveChannel Take a channel away
+	//
+	// What waits to be sent there is not sent any more.
+	//
+	// Corresponds with DELETE /v1/alerting/channels/{channel} (the `RemoveChannel` operationId).
+	RemoveChannel(ctx context.Context, channel ChannelID, params *RemoveChannelParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UpdateChannelWithBody Change a channel
+	//
+	// What is left out stays, an address and a secret too.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /v1/alerting/channels/{channel} (the `UpdateChannel` operationId).
+	UpdateChannelWithBody(ctx context.Context, channel ChannelID, params *UpdateChannelParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UpdateChannel Change a channel
+	//
+	// What is left out stays, an address and a secret too.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PATCH /v1/alerting/channels/{channel} (the `UpdateChannel` operationId).
+	UpdateChannel(ctx context.Context, channel ChannelID, params *UpdateChannelParams, body UpdateChannelJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// TestChannel Send a test to a channel
+	//
+	// Now, and once. That the receiver does not take it is an answer of 200 with the reason.
+	//
+	// Corresponds with POST /v1/alerting/channels/{channel}/test (the `TestChannel` operationId).
+	TestChannel(ctx context.Context, channel ChannelID, params *TestChannelParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListDeliveries See what was sent to whom, and what was not
+	//
+	// The newest alert first. A key of the platform sees the deliveries of all.
+	//
+	// Corresponds with GET /v1/alerting/deliveries (the `ListDeliveries` operationId).
+	ListDeliveries(ctx context.Context, params *ListDeliveriesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplayDelivery Send again what was given up
+	//
+	// With the id that it had, by which a receiver knows a repeat.
+	//
+	// Corresponds with POST /v1/alerting/deliveries/{delivery}/replay (the `ReplayDelivery` operationId).
+	ReplayDelivery(ctx context.Context, delivery DeliveryID, params *ReplayDeliveryParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListMutes List what is not sent for now
+	//
+	// Muted alerts are in the lists all the same.
+	//
+	// Corresponds with GET /v1/alerting/mutes (the `ListMutes` operationId).
+	ListMutes(ctx context.Context, params *ListMutesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// MuteWithBody Keep alerts from being sent
+	//
+	// One alert, or all of a rule or a limit, until a moment within a year.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/alerting/mutes (the `Mute` operationId).
+	MuteWithBody(ctx context.Context, params *MuteParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// Mute Keep alerts from being sent
+	//
+	// One alert, or all of a rule or a limit, until a moment within a year.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/alerting/mutes (the `Mute` operationId).
+	Mute(ctx context.Context, params *MuteParams, body MuteJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// Unmute Take a mute back
+	//
+	// By its id, or by that of its alert.
+	//
+	// Corresponds with DELETE /v1/alerting/mutes/{mute} (the `Unmute` operationId).
+	Unmute(ctx context.Context, mute MuteID, params *UnmuteParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListAlerts See which budgets and quotas crossed a threshold
 	//
@@ -4248,6 +4968,239 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/verify (the `Verify` operationId).
 	Verify(ctx context.Context, params *VerifyParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+}
+
+// ListChannels List who is told of alerts
+//
+// A key of the platform that names no tenant sees the platform's own channels. Without any, a tenant's billing address, owners and admins are told by e-mail.
+//
+// Corresponds with GET /v1/alerting/channels (the `ListChannels` operationId).
+func (c *Client) ListChannels(ctx context.Context, params *ListChannelsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListChannelsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AddChannelWithBody Add a channel
+//
+// E-mail, a signed webhook (Standard Webhooks), Slack, PagerDuty or Alertmanager. The secret of a webhook is made if none is given, and is shown in this answer alone.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/alerting/channels (the `AddChannel` operationId).
+func (c *Client) AddChannelWithBody(ctx context.Context, params *AddChannelParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAddChannelRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AddChannel Add a channel
+//
+// E-mail, a signed webhook (Standard Webhooks), Slack, PagerDuty or Alertmanager. The secret of a webhook is made if none is given, and is shown in this answer alone.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/alerting/channels (the `AddChannel` operationId).
+func (c *Client) AddChannel(ctx context.Context, params *AddChannelParams, body AddChannelJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAddChannelRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RemoveChannel Take a channel away
+//
+// What waits to be sent there is not sent any more.
+//
+// Corresponds with DELETE /v1/alerting/channels/{channel} (the `RemoveChannel` operationId).
+func (c *Client) RemoveChannel(ctx context.Context, channel ChannelID, params *RemoveChannelParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRemoveChannelRequest(c.Server, channel, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpdateChannelWithBody Change a channel
+//
+// What is left out stays, an address and a secret too.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PATCH /v1/alerting/channels/{channel} (the `UpdateChannel` operationId).
+func (c *Client) UpdateChannelWithBody(ctx context.Context, channel ChannelID, params *UpdateChannelParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateChannelRequestWithBody(c.Server, channel, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpdateChannel Change a channel
+//
+// What is left out stays, an address and a secret too.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PATCH /v1/alerting/channels/{channel} (the `UpdateChannel` operationId).
+func (c *Client) UpdateChannel(ctx context.Context, channel ChannelID, params *UpdateChannelParams, body UpdateChannelJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateChannelRequest(c.Server, channel, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// TestChannel Send a test to a channel
+//
+// Now, and once. That the receiver does not take it is an answer of 200 with the reason.
+//
+// Corresponds with POST /v1/alerting/channels/{channel}/test (the `TestChannel` operationId).
+func (c *Client) TestChannel(ctx context.Context, channel ChannelID, params *TestChannelParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTestChannelRequest(c.Server, channel, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListDeliveries See what was sent to whom, and what was not
+//
+// The newest alert first. A key of the platform sees the deliveries of all.
+//
+// Corresponds with GET /v1/alerting/deliveries (the `ListDeliveries` operationId).
+func (c *Client) ListDeliveries(ctx context.Context, params *ListDeliveriesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListDeliveriesRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplayDelivery Send again what was given up
+//
+// With the id that it had, by which a receiver knows a repeat.
+//
+// Corresponds with POST /v1/alerting/deliveries/{delivery}/replay (the `ReplayDelivery` operationId).
+func (c *Client) ReplayDelivery(ctx context.Context, delivery DeliveryID, params *ReplayDeliveryParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplayDeliveryRequest(c.Server, delivery, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListMutes List what is not sent for now
+//
+// Muted alerts are in the lists all the same.
+//
+// Corresponds with GET /v1/alerting/mutes (the `ListMutes` operationId).
+func (c *Client) ListMutes(ctx context.Context, params *ListMutesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListMutesRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// MuteWithBody Keep alerts from being sent
+//
+// One alert, or all of a rule or a limit, until a moment within a year.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/alerting/mutes (the `Mute` operationId).
+func (c *Client) MuteWithBody(ctx context.Context, params *MuteParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewMuteRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// Mute Keep alerts from being sent
+//
+// One alert, or all of a rule or a limit, until a moment within a year.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/alerting/mutes (the `Mute` operationId).
+func (c *Client) Mute(ctx context.Context, params *MuteParams, body MuteJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewMuteRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// Unmute Take a mute back
+//
+// By its id, or by that of its alert.
+//
+// Corresponds with DELETE /v1/alerting/mutes/{mute} (the `Unmute` operationId).
+func (c *Client) Unmute(ctx context.Context, mute MuteID, params *UnmuteParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUnmuteRequest(c.Server, mute, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
 }
 
 // ListAlerts See which budgets and quotas crossed a threshold
@@ -5682,6 +6635,725 @@ func (c *Client) Verify(ctx context.Context, params *VerifyParams, reqEditors ..
 		return nil, err
 	}
 	return c.Client.Do(req)
+}
+
+// NewListChannelsRequest constructs an http.Request for the ListChannels method
+func NewListChannelsRequest(server string, params *ListChannelsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/alerting/channels")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Tenant != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", *params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewAddChannelRequest calls the generic AddChannel builder with application/json body
+func NewAddChannelRequest(server string, params *AddChannelParams, body AddChannelJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewAddChannelRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewAddChannelRequestWithBody constructs an http.Request for the AddChannel method, with any body, and a specified content type
+func NewAddChannelRequestWithBody(server string, params *AddChannelParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/alerting/channels")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Tenant != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", *params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewRemoveChannelRequest constructs an http.Request for the RemoveChannel method
+func NewRemoveChannelRequest(server string, channel ChannelID, params *RemoveChannelParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "channel", channel, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/alerting/channels/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Tenant != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", *params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewUpdateChannelRequest calls the generic UpdateChannel builder with application/json body
+func NewUpdateChannelRequest(server string, channel ChannelID, params *UpdateChannelParams, body UpdateChannelJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewUpdateChannelRequestWithBody(server, channel, params, "application/json", bodyReader)
+}
+
+// NewUpdateChannelRequestWithBody constructs an http.Request for the UpdateChannel method, with any body, and a specified content type
+func NewUpdateChannelRequestWithBody(server string, channel ChannelID, params *UpdateChannelParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "channel", channel, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/alerting/channels/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Tenant != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", *params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewTestChannelRequest constructs an http.Request for the TestChannel method
+func NewTestChannelRequest(server string, channel ChannelID, params *TestChannelParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "channel", channel, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/alerting/channels/%s/test", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Tenant != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", *params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewListDeliveriesRequest constructs an http.Request for the ListDeliveries method
+func NewListDeliveriesRequest(server string, params *ListDeliveriesParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/alerting/deliveries")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.State != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "state", *params.State, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Channel != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "channel", *params.Channel, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Alert != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "alert", *params.Alert, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Tenant != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", *params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewReplayDeliveryRequest constructs an http.Request for the ReplayDelivery method
+func NewReplayDeliveryRequest(server string, delivery DeliveryID, params *ReplayDeliveryParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "delivery", delivery, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/alerting/deliveries/%s/replay", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Tenant != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", *params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListMutesRequest constructs an http.Request for the ListMutes method
+func NewListMutesRequest(server string, params *ListMutesParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/alerting/mutes")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Tenant != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", *params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewMuteRequest calls the generic Mute builder with application/json body
+func NewMuteRequest(server string, params *MuteParams, body MuteJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewMuteRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewMuteRequestWithBody constructs an http.Request for the Mute method, with any body, and a specified content type
+func NewMuteRequestWithBody(server string, params *MuteParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/alerting/mutes")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Tenant != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", *params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewUnmuteRequest constructs an http.Request for the Unmute method
+func NewUnmuteRequest(server string, mute MuteID, params *UnmuteParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "mute", mute, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/alerting/mutes/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Tenant != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", *params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
 }
 
 // NewListAlertsRequest constructs an http.Request for the ListAlerts method
@@ -9639,6 +11311,123 @@ func WithBaseURL(baseURL string) ClientOption {
 // ClientWithResponsesInterface is the interface specification for the client with responses above.
 type ClientWithResponsesInterface interface {
 
+	// ListChannelsWithResponse List who is told of alerts
+	//
+	// A key of the platform that names no tenant sees the platform's own channels. Without any, a tenant's billing address, owners and admins are told by e-mail.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/alerting/channels (the `ListChannels` operationId).
+	ListChannelsWithResponse(ctx context.Context, params *ListChannelsParams, reqEditors ...RequestEditorFn) (*ListChannelsResponse, error)
+
+	// AddChannelWithBodyWithResponse Add a channel
+	//
+	// E-mail, a signed webhook (Standard Webhooks), Slack, PagerDuty or Alertmanager. The secret of a webhook is made if none is given, and is shown in this answer alone.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/alerting/channels (the `AddChannel` operationId).
+	AddChannelWithBodyWithResponse(ctx context.Context, params *AddChannelParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AddChannelResponse, error)
+
+	// AddChannelWithResponse Add a channel
+	//
+	// E-mail, a signed webhook (Standard Webhooks), Slack, PagerDuty or Alertmanager. The secret of a webhook is made if none is given, and is shown in this answer alone.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/alerting/channels (the `AddChannel` operationId).
+	AddChannelWithResponse(ctx context.Context, params *AddChannelParams, body AddChannelJSONRequestBody, reqEditors ...RequestEditorFn) (*AddChannelResponse, error)
+
+	// RemoveChannelWithResponse Take a channel away
+	//
+	// What waits to be sent there is not sent any more.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /v1/alerting/channels/{channel} (the `RemoveChannel` operationId).
+	RemoveChannelWithResponse(ctx context.Context, channel ChannelID, params *RemoveChannelParams, reqEditors ...RequestEditorFn) (*RemoveChannelResponse, error)
+
+	// UpdateChannelWithBodyWithResponse Change a channel
+	//
+	// What is left out stays, an address and a secret too.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /v1/alerting/channels/{channel} (the `UpdateChannel` operationId).
+	UpdateChannelWithBodyWithResponse(ctx context.Context, channel ChannelID, params *UpdateChannelParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateChannelResponse, error)
+
+	// UpdateChannelWithResponse Change a channel
+	//
+	// What is left out stays, an address and a secret too.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /v1/alerting/channels/{channel} (the `UpdateChannel` operationId).
+	UpdateChannelWithResponse(ctx context.Context, channel ChannelID, params *UpdateChannelParams, body UpdateChannelJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateChannelResponse, error)
+
+	// TestChannelWithResponse Send a test to a channel
+	//
+	// Now, and once. That the receiver does not take it is an answer of 200 with the reason.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/alerting/channels/{channel}/test (the `TestChannel` operationId).
+	TestChannelWithResponse(ctx context.Context, channel ChannelID, params *TestChannelParams, reqEditors ...RequestEditorFn) (*TestChannelResponse, error)
+
+	// ListDeliveriesWithResponse See what was sent to whom, and what was not
+	//
+	// The newest alert first. A key of the platform sees the deliveries of all.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/alerting/deliveries (the `ListDeliveries` operationId).
+	ListDeliveriesWithResponse(ctx context.Context, params *ListDeliveriesParams, reqEditors ...RequestEditorFn) (*ListDeliveriesResponse, error)
+
+	// ReplayDeliveryWithResponse Send again what was given up
+	//
+	// With the id that it had, by which a receiver knows a repeat.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/alerting/deliveries/{delivery}/replay (the `ReplayDelivery` operationId).
+	ReplayDeliveryWithResponse(ctx context.Context, delivery DeliveryID, params *ReplayDeliveryParams, reqEditors ...RequestEditorFn) (*ReplayDeliveryResponse, error)
+
+	// ListMutesWithResponse List what is not sent for now
+	//
+	// Muted alerts are in the lists all the same.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/alerting/mutes (the `ListMutes` operationId).
+	ListMutesWithResponse(ctx context.Context, params *ListMutesParams, reqEditors ...RequestEditorFn) (*ListMutesResponse, error)
+
+	// MuteWithBodyWithResponse Keep alerts from being sent
+	//
+	// One alert, or all of a rule or a limit, until a moment within a year.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/alerting/mutes (the `Mute` operationId).
+	MuteWithBodyWithResponse(ctx context.Context, params *MuteParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*MuteResponse, error)
+
+	// MuteWithResponse Keep alerts from being sent
+	//
+	// One alert, or all of a rule or a limit, until a moment within a year.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/alerting/mutes (the `Mute` operationId).
+	MuteWithResponse(ctx context.Context, params *MuteParams, body MuteJSONRequestBody, reqEditors ...RequestEditorFn) (*MuteResponse, error)
+
+	// UnmuteWithResponse Take a mute back
+	//
+	// By its id, or by that of its alert.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /v1/alerting/mutes/{mute} (the `Unmute` operationId).
+	UnmuteWithResponse(ctx context.Context, mute MuteID, params *UnmuteParams, reqEditors ...RequestEditorFn) (*UnmuteResponse, error)
+
 	// ListAlertsWithResponse See which budgets and quotas crossed a threshold
 	//
 	// Those that fired last first. An alert fires once for a limit, its period, its revision and a threshold, whatever is
@@ -10368,6 +12157,472 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /v1/verify (the `Verify` operationId).
 	VerifyWithResponse(ctx context.Context, params *VerifyParams, reqEditors ...RequestEditorFn) (*VerifyResponse, error)
+}
+
+type ListChannelsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ChannelList
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListChannelsResponse) GetJSON200() *ChannelList {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListChannelsResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListChannelsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListChannelsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListChannelsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListChannelsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AddChannelResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *Channel
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r AddChannelResponse) GetJSON201() *Channel {
+	return r.JSON201
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r AddChannelResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r AddChannelResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AddChannelResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AddChannelResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AddChannelResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RemoveChannelResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RemoveChannelResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RemoveChannelResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RemoveChannelResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RemoveChannelResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RemoveChannelResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type UpdateChannelResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Channel
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r UpdateChannelResponse) GetJSON200() *Channel {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r UpdateChannelResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r UpdateChannelResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r UpdateChannelResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r UpdateChannelResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r UpdateChannelResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type TestChannelResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ChannelTest
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r TestChannelResponse) GetJSON200() *ChannelTest {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r TestChannelResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r TestChannelResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r TestChannelResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r TestChannelResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r TestChannelResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListDeliveriesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DeliveryPage
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListDeliveriesResponse) GetJSON200() *DeliveryPage {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListDeliveriesResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListDeliveriesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListDeliveriesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListDeliveriesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListDeliveriesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ReplayDeliveryResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Delivery
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ReplayDeliveryResponse) GetJSON200() *Delivery {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ReplayDeliveryResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ReplayDeliveryResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReplayDeliveryResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReplayDeliveryResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReplayDeliveryResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListMutesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *MuteList
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListMutesResponse) GetJSON200() *MuteList {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListMutesResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListMutesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListMutesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListMutesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListMutesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type MuteResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *Mute
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r MuteResponse) GetJSON201() *Mute {
+	return r.JSON201
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r MuteResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r MuteResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r MuteResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r MuteResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r MuteResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type UnmuteResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r UnmuteResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r UnmuteResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r UnmuteResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r UnmuteResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r UnmuteResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
 }
 
 type ListAlertsResponse struct {
@@ -13209,6 +15464,201 @@ func (r VerifyResponse) ContentType() string {
 	return ""
 }
 
+// ListChannelsWithResponse List who is told of alerts
+//
+// A key of the platform that names no tenant sees the platform's own channels. Without any, a tenant's billing address, owners and admins are told by e-mail.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/alerting/channels (the `ListChannels` operationId).
+func (c *ClientWithResponses) ListChannelsWithResponse(ctx context.Context, params *ListChannelsParams, reqEditors ...RequestEditorFn) (*ListChannelsResponse, error) {
+	rsp, err := c.ListChannels(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListChannelsResponse(rsp)
+}
+
+// AddChannelWithBodyWithResponse Add a channel
+//
+// E-mail, a signed webhook (Standard Webhooks), Slack, PagerDuty or Alertmanager. The secret of a webhook is made if none is given, and is shown in this answer alone.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/alerting/channels (the `AddChannel` operationId).
+func (c *ClientWithResponses) AddChannelWithBodyWithResponse(ctx context.Context, params *AddChannelParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AddChannelResponse, error) {
+	rsp, err := c.AddChannelWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAddChannelResponse(rsp)
+}
+
+// AddChannelWithResponse Add a channel
+//
+// E-mail, a signed webhook (Standard Webhooks), Slack, PagerDuty or Alertmanager. The secret of a webhook is made if none is given, and is shown in this answer alone.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/alerting/channels (the `AddChannel` operationId).
+func (c *ClientWithResponses) AddChannelWithResponse(ctx context.Context, params *AddChannelParams, body AddChannelJSONRequestBody, reqEditors ...RequestEditorFn) (*AddChannelResponse, error) {
+	rsp, err := c.AddChannel(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAddChannelResponse(rsp)
+}
+
+// RemoveChannelWithResponse Take a channel away
+//
+// What waits to be sent there is not sent any more.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /v1/alerting/channels/{channel} (the `RemoveChannel` operationId).
+func (c *ClientWithResponses) RemoveChannelWithResponse(ctx context.Context, channel ChannelID, params *RemoveChannelParams, reqEditors ...RequestEditorFn) (*RemoveChannelResponse, error) {
+	rsp, err := c.RemoveChannel(ctx, channel, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRemoveChannelResponse(rsp)
+}
+
+// UpdateChannelWithBodyWithResponse Change a channel
+//
+// What is left out stays, an address and a secret too.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /v1/alerting/channels/{channel} (the `UpdateChannel` operationId).
+func (c *ClientWithResponses) UpdateChannelWithBodyWithResponse(ctx context.Context, channel ChannelID, params *UpdateChannelParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateChannelResponse, error) {
+	rsp, err := c.UpdateChannelWithBody(ctx, channel, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateChannelResponse(rsp)
+}
+
+// UpdateChannelWithResponse Change a channel
+//
+// What is left out stays, an address and a secret too.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /v1/alerting/channels/{channel} (the `UpdateChannel` operationId).
+func (c *ClientWithResponses) UpdateChannelWithResponse(ctx context.Context, channel ChannelID, params *UpdateChannelParams, body UpdateChannelJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateChannelResponse, error) {
+	rsp, err := c.UpdateChannel(ctx, channel, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateChannelResponse(rsp)
+}
+
+// TestChannelWithResponse Send a test to a channel
+//
+// Now, and once. That the receiver does not take it is an answer of 200 with the reason.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/alerting/channels/{channel}/test (the `TestChannel` operationId).
+func (c *ClientWithResponses) TestChannelWithResponse(ctx context.Context, channel ChannelID, params *TestChannelParams, reqEditors ...RequestEditorFn) (*TestChannelResponse, error) {
+	rsp, err := c.TestChannel(ctx, channel, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseTestChannelResponse(rsp)
+}
+
+// ListDeliveriesWithResponse See what was sent to whom, and what was not
+//
+// The newest alert first. A key of the platform sees the deliveries of all.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/alerting/deliveries (the `ListDeliveries` operationId).
+func (c *ClientWithResponses) ListDeliveriesWithResponse(ctx context.Context, params *ListDeliveriesParams, reqEditors ...RequestEditorFn) (*ListDeliveriesResponse, error) {
+	rsp, err := c.ListDeliveries(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListDeliveriesResponse(rsp)
+}
+
+// ReplayDeliveryWithResponse Send again what was given up
+//
+// With the id that it had, by which a receiver knows a repeat.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/alerting/deliveries/{delivery}/replay (the `ReplayDelivery` operationId).
+func (c *ClientWithResponses) ReplayDeliveryWithResponse(ctx context.Context, delivery DeliveryID, params *ReplayDeliveryParams, reqEditors ...RequestEditorFn) (*ReplayDeliveryResponse, error) {
+	rsp, err := c.ReplayDelivery(ctx, delivery, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReplayDeliveryResponse(rsp)
+}
+
+// ListMutesWithResponse List what is not sent for now
+//
+// Muted alerts are in the lists all the same.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/alerting/mutes (the `ListMutes` operationId).
+func (c *ClientWithResponses) ListMutesWithResponse(ctx context.Context, params *ListMutesParams, reqEditors ...RequestEditorFn) (*ListMutesResponse, error) {
+	rsp, err := c.ListMutes(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListMutesResponse(rsp)
+}
+
+// MuteWithBodyWithResponse Keep alerts from being sent
+//
+// One alert, or all of a rule or a limit, until a moment within a year.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/alerting/mutes (the `Mute` operationId).
+func (c *ClientWithResponses) MuteWithBodyWithResponse(ctx context.Context, params *MuteParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*MuteResponse, error) {
+	rsp, err := c.MuteWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseMuteResponse(rsp)
+}
+
+// MuteWithResponse Keep alerts from being sent
+//
+// One alert, or all of a rule or a limit, until a moment within a year.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/alerting/mutes (the `Mute` operationId).
+func (c *ClientWithResponses) MuteWithResponse(ctx context.Context, params *MuteParams, body MuteJSONRequestBody, reqEditors ...RequestEditorFn) (*MuteResponse, error) {
+	rsp, err := c.Mute(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseMuteResponse(rsp)
+}
+
+// UnmuteWithResponse Take a mute back
+//
+// By its id, or by that of its alert.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /v1/alerting/mutes/{mute} (the `Unmute` operationId).
+func (c *ClientWithResponses) UnmuteWithResponse(ctx context.Context, mute MuteID, params *UnmuteParams, reqEditors ...RequestEditorFn) (*UnmuteResponse, error) {
+	rsp, err := c.Unmute(ctx, mute, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUnmuteResponse(rsp)
+}
+
 // ListAlertsWithResponse See which budgets and quotas crossed a threshold
 //
 // Those that fired last first. An alert fires once for a limit, its period, its revision and a threshold, whatever is
@@ -14405,6 +16855,328 @@ func (c *ClientWithResponses) VerifyWithResponse(ctx context.Context, params *Ve
 		return nil, err
 	}
 	return ParseVerifyResponse(rsp)
+}
+
+// ParseListChannelsResponse parses an HTTP response from a ListChannelsWithResponse call
+func ParseListChannelsResponse(rsp *http.Response) (*ListChannelsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListChannelsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ChannelList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseAddChannelResponse parses an HTTP response from a AddChannelWithResponse call
+func ParseAddChannelResponse(rsp *http.Response) (*AddChannelResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AddChannelResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest Channel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRemoveChannelResponse parses an HTTP response from a RemoveChannelWithResponse call
+func ParseRemoveChannelResponse(rsp *http.Response) (*RemoveChannelResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RemoveChannelResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseUpdateChannelResponse parses an HTTP response from a UpdateChannelWithResponse call
+func ParseUpdateChannelResponse(rsp *http.Response) (*UpdateChannelResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &UpdateChannelResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Channel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseTestChannelResponse parses an HTTP response from a TestChannelWithResponse call
+func ParseTestChannelResponse(rsp *http.Response) (*TestChannelResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &TestChannelResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ChannelTest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListDeliveriesResponse parses an HTTP response from a ListDeliveriesWithResponse call
+func ParseListDeliveriesResponse(rsp *http.Response) (*ListDeliveriesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListDeliveriesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DeliveryPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseReplayDeliveryResponse parses an HTTP response from a ReplayDeliveryWithResponse call
+func ParseReplayDeliveryResponse(rsp *http.Response) (*ReplayDeliveryResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReplayDeliveryResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Delivery
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListMutesResponse parses an HTTP response from a ListMutesWithResponse call
+func ParseListMutesResponse(rsp *http.Response) (*ListMutesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListMutesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest MuteList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseMuteResponse parses an HTTP response from a MuteWithResponse call
+func ParseMuteResponse(rsp *http.Response) (*MuteResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &MuteResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest Mute
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseUnmuteResponse parses an HTTP response from a UnmuteWithResponse call
+func ParseUnmuteResponse(rsp *http.Response) (*UnmuteResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &UnmuteResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
 }
 
 // ParseListAlertsResponse parses an HTTP response from a ListAlertsWithResponse call
