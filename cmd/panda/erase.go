@@ -36,6 +36,7 @@ func (p *pipeline) erasureConfig() erasure.Config {
 		Halted:  p.monitor.Halted,
 		Rebuild: p.live.Rebuild,
 		Drop:    p.dropDatabase,
+		Stores:  []erasure.Store{{Name: "alert_deliveries", Erase: p.alerts.outbox.Erase}},
 		Logger:  p.logger.With().Str("part", "erasure").Logger(),
 	}
 }
