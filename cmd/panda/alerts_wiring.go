@@ -9,17 +9,20 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/agentik-os/panda/alerting"
+	"github.com/agentik-os/panda/alerting/channel"
+	"github.com/agentik-os/panda/alerting/outbox"
 	"github.com/agentik-os/panda/schemas"
 )
 
-// alerts are the parts that decide which alerts there are.
+// alerts are the parts that decide which alerts there are, and tell people.
 type alerts struct {
 	source    *alertSource
 	book      *alerting.Book
 	evaluator *alerting.Evaluator
+	outbox    *outbox.Outbox
 }
 
-func (p *pipeline) newAlerts() (*alerts, error) {
+func (p *pipeline) newAlerts(channels channel.Config) (*alerts, error) {
 	thresholds, err := parseThresholds(p.cfg.AlertThresholds)
 	if err != nil {
 		return nil, err
@@ -30,10 +33,14 @@ func (p *pipeline) newAlerts() (*alerts, error) {
 		Thresholds: thresholds, Lease: alertLease{p.log}, Metrics: alerting.NewEvaluatorMetrics(p.metrics),
 		Logger: p.logger.With().Str("part", "alerts").Logger(),
 	}, p.log, a.book, a.source)
+	a.outbox = outbox.New(outbox.Config{
+		Contacts: alertContacts{p.registry, channels}, Render: alerting.RenderConfig{PublicURL: channels.PublicURL},
+		Lease: alertLease{p.log}, Metrics: outbox.NewMetrics(p.metrics), Logger: p.logger.With().Str("part", "outbox").Logger(),
+	}, p.log)
 	return a, nil
 }
 
-// run keeps the book and decides, until ctx ends.
+// run keeps the book, decides and tells, until ctx ends.
 func (a *alerts) run(ctx context.Context) error {
 	select {
 	case <-a.source.registry.Ready():
@@ -43,6 +50,7 @@ func (a *alerts) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.book.Run(ctx) })
 	group.Go(func() error { return a.evaluator.Run(ctx) })
+	group.Go(func() error { return a.outbox.Run(ctx) })
 	group.Go(func() error {
 		return a.source.follow(ctx, func(ids []string) { a.evaluator.Touch(ids, time.Time{}) }, a.book.Forget)
 	})

@@ -96,6 +96,15 @@ type Config struct {
 	// AlertThresholds are the percents of a budget or a quota at which an alert fires,
 	// with commas between.
 	AlertThresholds string
+	// SMTPURL is the mail server that alerts are sent with:
+	// smtps://user:password@host:465, smtp://user:password@host:587 with STARTTLS, or
+	// smtp+insecure://127.0.0.1:25. Empty: no e-mail.
+	SMTPURL string
+	// SMTPFrom is the sender, such as "Panda <panda@your-domain.com>".
+	SMTPFrom string
+	// AlertAllow are private networks that webhooks may lead into, with commas between,
+	// such as 10.1.0.0/16. Empty: none, and https alone.
+	AlertAllow string
 	// EnvelopeKey signs what gateways put on the log. All processes of a
 	// deployment need the same; empty makes one and keeps it in Data.
 	EnvelopeKey string
@@ -154,6 +163,9 @@ func (c *Config) settings(fs *pflag.FlagSet) {
 	fs.StringVar(&c.EngineToken, "engine-token", c.EngineToken, "password of the engine's readers, at least 16 characters")
 	fs.Int64Var(&c.EngineMemory, "engine-memory", c.EngineMemory, "memory limit of the ClickHouse engine in bytes")
 	fs.StringVar(&c.AlertThresholds, "alert-thresholds", c.AlertThresholds, "percents of a budget or quota at which an alert fires, with commas between")
+	fs.StringVar(&c.SMTPURL, "smtp-url", c.SMTPURL, "mail server for alerts, such as smtps://user:password@mail.your-domain.com:465 (empty: no e-mail)")
+	fs.StringVar(&c.SMTPFrom, "smtp-from", c.SMTPFrom, "sender of alerts, such as Panda <panda@your-domain.com>")
+	fs.StringVar(&c.AlertAllow, "alert-allow", c.AlertAllow, "private networks that webhooks may lead into, such as 10.1.0.0/16, with commas between (empty: none)")
 	fs.StringVar(&c.EnvelopeKey, "envelope-key", c.EnvelopeKey, "secret that signs batches on the log; the same on every node")
 	fs.DurationVar(&c.CommitEvery, "commit-every", c.CommitEvery, "least time between two commits of the writer")
 	fs.DurationVar(&c.ClockBackMax, "clock-back-max", c.ClockBackMax, "how far the clock may be before the newest commit; beyond, counting halts")
@@ -164,7 +176,7 @@ func (c *Config) settings(fs *pflag.FlagSet) {
 }
 
 // secretSettings are not printed.
-var secretSettings = []string{"envelope-key", "engine-token", "clickhouse-url", "nats-url"}
+var secretSettings = []string{"envelope-key", "engine-token", "clickhouse-url", "nats-url", "smtp-url"}
 
 // defaultConfig returns the settings of a machine that nobody configured.
 func defaultConfig(getenv func(string) string) Config {
@@ -284,6 +296,9 @@ func (c *Config) check() error {
 		return schemas.Invalid("/envelope_key", schemas.CodeMissing, "with nats_url every node needs the same envelope_key; make one with: openssl rand -hex 32")
 	}
 	if _, err := parseThresholds(c.AlertThresholds); err != nil {
+		return err
+	}
+	if _, err := c.channelConfig(); err != nil {
 		return err
 	}
 	if c.CommitEvery < time.Millisecond || c.CommitEvery > time.Minute {

@@ -37,6 +37,7 @@ func (s *shard) erasureConfig() erasure.Config {
 		Halted:  p.monitor.Halted,
 		Rebuild: s.live.Rebuild,
 		Drop:    s.dropDatabase,
+		Stores:  []erasure.Store{{Name: "alert_deliveries", Erase: p.alerts.outbox.Erase}},
 		Logger:  p.logger.With().Str("part", "erasure").Logger(),
 	}
 }

@@ -44,6 +44,7 @@ func (p *pipeline) routes(running context.Context, usage usageLog) {
 		Calls:   p.calls,
 		Book:    p.alerts.book,
 		Decider: alerting.NewDecider(p.log),
+		Outbox:  p.alerts.outbox,
 		Still:   p.mayStore,
 		Cursors: cursors,
 	}).Register(p.server)

@@ -17,6 +17,7 @@ import (
 	"github.com/agentik-os/panda/ingest"
 	"github.com/agentik-os/panda/internal/auth"
 	"github.com/agentik-os/panda/internal/auth/oidc"
+	"github.com/agentik-os/panda/internal/contact"
 	"github.com/agentik-os/panda/internal/eventlog"
 	"github.com/agentik-os/panda/internal/export"
 	"github.com/agentik-os/panda/internal/httpapi"
@@ -171,7 +172,15 @@ func (p *pipeline) openLog(ctx context.Context) (err error) {
 		return err
 	}
 	p.shards = p.newShards()
-	p.registry = tenancy.New(tenancy.Config{DatabaseOf: p.cfg.newDatabases(p.log.Shards()), Logger: p.logger.With().Str("part", "tenancy").Logger()}, p.log)
+	if p.signing, err = p.envelopeKey(); err != nil {
+		return err
+	}
+	channels, err := p.cfg.channelConfig()
+	if err != nil {
+		return err
+	}
+	p.registry = tenancy.New(tenancy.Config{DatabaseOf: p.cfg.newDatabases(p.log.Shards()),
+		ChannelKey: contact.NewKey(p.signing), CheckChannel: checkChannel(channels), Logger: p.logger.With().Str("part", "tenancy").Logger()}, p.log)
 	authentication := auth.Config{Registry: p.registry, Members: p.registry, PlatformAdmins: p.admins(), Logger: p.logger}
 	if p.signIns, err = p.tokens(); err != nil {
 		return err
@@ -180,7 +189,7 @@ func (p *pipeline) openLog(ctx context.Context) (err error) {
 		authentication.Tokens = p.signIns
 	}
 	p.keys = auth.New(authentication)
-	if p.alerts, err = p.newAlerts(); err != nil {
+	if p.alerts, err = p.newAlerts(channels); err != nil {
 		return err
 	}
 	keys.Store(p.keys)
@@ -218,9 +227,6 @@ func (p *pipeline) openDoors(ctx, running context.Context) (err error) {
 		return fmt.Errorf("read the price catalog: %w", err)
 	}
 	if err := p.prices.Ensure(ctx, catalog); err != nil {
-		return err
-	}
-	if p.signing, err = p.envelopeKey(); err != nil {
 		return err
 	}
 	p.attempts = tenancy.NewAttempts(p.log, p.logger.With().Str("part", "audit").Logger())

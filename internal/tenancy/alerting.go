@@ -189,13 +189,11 @@ func nameTaken(s *contact.Settings, name, id string) bool {
 
 func (r *Registry) checkChannel(d *contact.Draft) error {
 	errs := d.Validate()
-	if len(errs) == 0 && d.Type != contact.Email {
-		if r.cfg.ChannelKey == nil {
-			return fmt.Errorf("no key to seal secrets with: %w", schemas.ErrUnavailable)
-		}
-		if r.cfg.CheckChannel != nil {
-			errs = append(errs, r.cfg.CheckChannel(d.Type, d.Address, d.Secret))
-		}
+	if len(errs) == 0 && d.Type != contact.Email && r.cfg.ChannelKey == nil {
+		return fmt.Errorf("no key to seal secrets with: %w", schemas.ErrUnavailable)
+	}
+	if len(errs) == 0 && r.cfg.CheckChannel != nil {
+		errs = append(errs, r.cfg.CheckChannel(d.Type, d.Address, d.Secret))
 	}
 	if d.Type == contact.Email && d.Address+d.Secret != "" {
 		errs = append(errs, schemas.Invalid("/url", schemas.CodeNotAllowed, "e-mail goes to addresses; an address and a secret are of the others"))
