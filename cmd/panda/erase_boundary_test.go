@@ -61,6 +61,7 @@ func (l fusedLog) Erase(ctx context.Context, stream string, seqs []uint64) error
 // Whichever write of an erasure fails, applied or not, everything agrees then, and the
 // next call goes on from there; the certificate counts nothing twice.
 func TestEraseGoesOnFromEveryWrite(t *testing.T) {
+	t.Parallel()
 	e := startErasingIn(t, true, 1)
 	e.fill()
 	want := e.figures(e.globex.ID)

@@ -14,6 +14,7 @@ import (
 // A tenant with a database of its own is exported and erased from there, and from where
 // its rows were before; a user of it likewise.
 func TestEraseIsolatedTenant(t *testing.T) {
+	t.Parallel()
 	e := startErasing(t)
 	e.fill()
 	by := tenancy.Actor{ID: "system:test"}

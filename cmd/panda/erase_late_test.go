@@ -35,6 +35,7 @@ func (l laggingRegistry) Erased(ctx context.Context, by tenancy.Actor, tenant st
 // and what it writes later by the next sweep. Who erased it, from where, is in the audit
 // log.
 func TestEraseWhatCameLate(t *testing.T) {
+	t.Parallel()
 	e := startErasing(t)
 	e.fill()
 	by := tenancy.Actor{ID: "key:test", IP: "192.0.2.7"}

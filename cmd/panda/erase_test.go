@@ -287,6 +287,7 @@ func TestEraseTenant(t *testing.T) {
 }
 
 func eraseTenant(t *testing.T, isolated bool, split uint32) {
+	t.Parallel()
 	e := startErasingIn(t, isolated, split)
 	e.fill()
 	if (e.acme.Database != "") != isolated {
@@ -376,6 +377,7 @@ func eraseTenant(t *testing.T, isolated bool, split uint32) {
 // An erased user's names are gone from every store and every file, the sums are what
 // they were, and what cannot be judged again any more is said and is no fault.
 func TestEraseUser(t *testing.T) {
+	t.Parallel()
 	e := startErasingIn(t, true, 1)
 	e.fill()
 	user := e.secret("user") + "-1"
@@ -439,6 +441,7 @@ func TestEraseUser(t *testing.T) {
 // A server that is killed at any moment of an erasure completes it after its restart,
 // by itself, and at no moment finds anything wrong.
 func TestEraseOutlivesKills(t *testing.T) {
+	t.Parallel()
 	program := filepath.Join(t.TempDir(), "panda")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "failpoint", "-o", program, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)

@@ -43,6 +43,7 @@ func (x *exported) sums() map[string]export.ManifestSection {
 // An export holds everything about its tenant and nothing about another, fits its
 // schema, proves that it is whole, and says the same in every format.
 func TestExport(t *testing.T) {
+	t.Parallel()
 	e := startErasing(t)
 	e.fill()
 	if _, err := e.registry.CreateKey(t.Context(), tenancy.Actor{ID: "system:test"}, tenancy.NewKey{ID: "abcdefgh", TenantID: e.acme.ID,

@@ -17,6 +17,7 @@ func TestMoveInThePipeline(t *testing.T) {
 }
 
 func moveInThePipeline(t *testing.T, split uint32) {
+	t.Parallel()
 	e := startErasingIn(t, false, split)
 	e.fill()
 	by := tenancy.Actor{ID: "system:test"}

@@ -20,6 +20,7 @@ import (
 // own shard alone, counted by a writer of its own; what is asked of the platform is the
 // sum; and it stays so over a restart.
 func TestShards(t *testing.T) {
+	t.Parallel()
 	const split, tenants, events = 4, 12, 20
 	e := startErasingIn(t, false, split)
 	by := tenancy.Actor{ID: "system:test"}

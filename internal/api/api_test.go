@@ -27,6 +27,7 @@ import (
 	"github.com/agentik-os/panda/internal/apidoc"
 	"github.com/agentik-os/panda/internal/apidoc/apidoctest"
 	"github.com/agentik-os/panda/internal/auth"
+	"github.com/agentik-os/panda/internal/contact"
 	"github.com/agentik-os/panda/internal/eventlog"
 	"github.com/agentik-os/panda/internal/eventlog/eventlogtest"
 	"github.com/agentik-os/panda/internal/httpapi"
@@ -159,6 +160,7 @@ type stack struct {
 	runs     *warehouse.Runs
 	live     *aggregate.Live
 	book     *alerting.Book
+	outbox   *notedOutbox
 	worker   *rollup.Worker
 	jobs     *rollup.Jobs
 	routes   []httpapi.Route
@@ -194,7 +196,7 @@ func firstPrices() schemas.PriceRevision {
 func newStack(t *testing.T) *stack {
 	t.Helper()
 	today := time.Now().UTC()
-	s := &stack{t: t, now: time.Date(today.Year(), today.Month()-1, 15, 12, 0, 0, 0, time.UTC), log: eventlogtest.Open(t)}
+	s := &stack{t: t, outbox: &notedOutbox{}, now: time.Date(today.Year(), today.Month()-1, 15, 12, 0, 0, 0, time.UTC), log: eventlogtest.Open(t)}
 	db := warehousetest.Open(t)
 	if err := db.Migrate(t.Context(), schemas.Migrations()); err != nil {
 		t.Fatal(err)
@@ -207,7 +209,7 @@ func newStack(t *testing.T) *stack {
 	s.db, s.runs = db, warehouse.NewRuns(warehouse.RunsConfig{Names: catalog.Names()})
 	db.Observe(s.runs)
 	clock := func() time.Time { return s.now }
-	s.registry = tenancy.New(tenancy.Config{}, s.log)
+	s.registry = tenancy.New(tenancy.Config{ChannelKey: contact.NewKey(signingKey)}, s.log)
 	s.run("registry", s.registry.Run)
 	admin, err := auth.Bootstrap(t.Context(), s.registry, t.TempDir()+"/admin.key")
 	if err != nil {
@@ -280,7 +282,7 @@ func (s *stack) serve(stages *Stages, clock func() time.Time) {
 	s.book = alerting.NewBook(alerting.BookConfig{}, s.log)
 	s.run("book", s.book.Run)
 	(&API{
-		Book: s.book, Decider: alerting.NewDecider(s.log),
+		Book: s.book, Decider: alerting.NewDecider(s.log), Outbox: s.outbox,
 		Stages: func() (*Stages, error) {
 			if f := s.onStages.Load(); f != nil {
 				(*f)()

@@ -137,9 +137,8 @@ func (l *Lease) contend(ctx context.Context) error {
 				free = seen.Key == ""
 			default:
 				var patience time.Duration
-				first := seen.Key == ""
 				free, patience = l.judge(e)
-				if l.yield && !free && !first && e.Revision > seen.Revision {
+				if l.yield && !free && e.Revision > seen.Revision && nonceOf(e) == nonceOf(seen) {
 					return fmt.Errorf("somebody else holds it: %w", schemas.ErrConflict)
 				}
 				seen = e
@@ -155,17 +154,23 @@ func (l *Lease) contend(ctx context.Context) error {
 		if taken || err != nil {
 			return err
 		}
-		// Someone else was faster.
-		if l.yield {
-			return fmt.Errorf("somebody else took it: %w", schemas.ErrConflict)
-		}
-		// Look at what they wrote, in case the watch lost
-		// its connection; a read that is behind only makes us wait longer.
+		// Someone else was faster, and may have done with it in a moment. Look at what they
+		// wrote, in case the watch lost its connection; a read that is behind only makes
+		// us wait longer.
 		if e, err := l.bucket.Get(ctx, l.name); err == nil && e.Revision > seen.Revision {
 			seen = e
 		}
 		expired.Reset(l.record.TTL)
 	}
+}
+
+// nonceOf is that of who holds a name, "" if nobody does.
+func nonceOf(e Entry) string {
+	var rec leaseRecord
+	if e.Deleted || json.Unmarshal(e.Value, &rec) != nil || rec.Released {
+		return ""
+	}
+	return rec.Nonce
 }
 
 // judge says whether a name is free, and else how long its holder may be silent.
