@@ -347,7 +347,7 @@ func eraseTenant(t *testing.T, isolated bool) {
 	if err := e.auditor.Tail(t.Context()); err != nil {
 		t.Errorf("audited before the sweep: %v", err)
 	}
-	if detail, err := e.eraseDue(t.Context()); err != nil || !strings.Contains(detail, "1 erasures carried out again") {
+	if detail, err := e.eraseDue(t.Context()); err != nil || !strings.Contains(detail, "1 erasure carried out again") {
 		t.Fatalf("%s, %v", detail, err)
 	}
 	check("after a backup from before")
@@ -430,18 +430,7 @@ func TestEraseOutlivesKills(t *testing.T) {
 	e.fill()
 	want := e.figures(e.globex.ID)
 	// It was deleted long ago, so the job that erases finds it due.
-	past := tenancy.New(tenancy.Config{Now: func() time.Time { return time.Now().AddDate(0, 0, -2*tenancy.EraseAfterDays) }}, e.log)
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- past.Run(ctx) }()
-	<-past.Ready()
-	if _, err := past.Delete(t.Context(), tenancy.Actor{ID: "system:test"}, e.acme.ID, 0); err != nil {
-		t.Fatal(err)
-	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Fatal(err)
-	}
+	e.deletedLongAgo()
 	e.stop()
 	serve := func(point string) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
