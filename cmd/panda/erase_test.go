@@ -36,6 +36,7 @@ type erasing struct {
 	secrets, userSecrets map[string]string
 	acme, globex         tenancy.Tenant
 	isolated             bool // acme has a database of its own
+	proxies              string
 }
 
 func startErasing(t *testing.T) *erasing { return startErasingIn(t, false) }
@@ -54,6 +55,7 @@ func (e *erasing) start() {
 	e.t.Helper()
 	cfg := defaultConfig(os.Getenv)
 	cfg.Data, cfg.Listen, cfg.LogLevel, cfg.EngineMemory = e.dir, "127.0.0.1:0", "warn", 1<<30
+	cfg.TrustedProxies = e.proxies
 	var err error
 	if cfg.program, err = exec.LookPath("panda"); err != nil { // this binary, under the name that makes it the program
 		e.t.Fatal(err)

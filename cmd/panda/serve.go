@@ -254,6 +254,7 @@ func (p *pipeline) openDoors(ctx, running context.Context) (err error) {
 	p.gateway = ingest.NewGateway(p.gatewayConfig(), usage)
 	p.server = httpapi.New(httpapi.Config{
 		Addr: p.cfg.Listen, Authenticate: p.keys.Authenticate, Limit: p.limitCalls, Metrics: p.metrics, Refused: p.attempts.Note,
+		TrustedProxies: p.cfg.proxies(),
 		Logger: p.logger.With().Str("part", "http").Logger(),
 	})
 	p.server.AddCheck("log", p.log.Healthy)
