@@ -34,6 +34,11 @@ type Config struct {
 	// a proxy in front before you open it.
 	Listen string
 
+	// TrustedProxies are the networks of the proxies in front, as CIDR with commas
+	// between: the client's address is what they say in X-Forwarded-For. Empty: nobody
+	// is believed, and the address is the connection's.
+	TrustedProxies string
+
 	// PublicURL is where people reach this installation, for links; empty is the
 	// address of Listen.
 	PublicURL string
@@ -140,6 +145,7 @@ const (
 func (c *Config) settings(fs *pflag.FlagSet) {
 	fs.StringVar(&c.Data, "data", c.Data, "directory of all state")
 	fs.StringVar(&c.Listen, "listen", c.Listen, "HTTP address")
+	fs.StringVar(&c.TrustedProxies, "trusted-proxies", c.TrustedProxies, "networks of the proxies in front, whose X-Forwarded-For is believed, such as 10.0.0.0/8,127.0.0.1/32 (empty: none)")
 	fs.StringVar(&c.PublicURL, "public-url", c.PublicURL, "where people reach this installation, such as https://your-domain.com (empty: the HTTP address)")
 	fs.StringVar(&c.Signup, "signup", c.Signup, "who may make a tenant by POST /v1/signup: platform, or open for everybody")
 	fs.StringVar(&c.Isolation, "isolation", c.Isolation, "shared-database, or hybrid: a database of its own for a new tenant whose plan says so")
@@ -299,6 +305,9 @@ func (c *Config) check() error {
 		return err
 	}
 	if _, err := c.channelConfig(); err != nil {
+		return err
+	}
+	if _, err := parseProxies(c.TrustedProxies); err != nil {
 		return err
 	}
 	if c.CommitEvery < time.Millisecond || c.CommitEvery > time.Minute {

@@ -54,12 +54,15 @@ func (p *pipeline) eraseDue(ctx context.Context) (string, error) {
 		again += n
 	}
 	due := p.registry.EraseDue(time.Now())
-	for i := range due {
+	erased, failed := int64(0), []error{}
+	for i := range due { // one that fails does not keep the others
 		if _, err := p.of(due[i].ID).eraser.EraseTenant(ctx, due[i].ID, tenancy.Actor{ID: "system:erase"}, nil); err != nil {
-			return "", err
+			failed = append(failed, err)
+			continue
 		}
+		erased++
 	}
-	return fmt.Sprintf("%d tenants erased, %d erasures carried out again", len(due), again), nil
+	return fmt.Sprintf("%s erased, %s carried out again", plural(erased, "tenant", "tenants"), plural(int64(again), "erasure", "erasures")), errors.Join(failed...)
 }
 
 // eraseTenant and eraseUser erase for who asks over HTTP, and export writes.

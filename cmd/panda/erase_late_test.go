@@ -6,10 +6,14 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/robfig/cron/v3"
 
 	"github.com/agentik-os/panda/internal/erasure"
 	"github.com/agentik-os/panda/internal/eventlog"
 	"github.com/agentik-os/panda/internal/tenancy"
+	"github.com/agentik-os/panda/rollup"
 	"github.com/agentik-os/panda/schemas"
 )
 
@@ -90,4 +94,64 @@ func TestEraseWhatCameLate(t *testing.T) {
 	if err != nil || len(entries) != 1 || entries[0].Action != "tenant.erased" || entries[0].Actor != by.ID || entries[0].IP != by.IP {
 		t.Errorf("the audit log has %+v, %v", entries, err)
 	}
+}
+
+// deletedLongAgo deletes the tenant as if that was done before its data had to be kept.
+func (e *erasing) deletedLongAgo() {
+	e.t.Helper()
+	past := tenancy.New(tenancy.Config{Now: func() time.Time { return time.Now().AddDate(0, 0, -2*tenancy.EraseAfterDays) }}, e.log)
+	ctx, cancel := context.WithCancel(e.t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- past.Run(ctx) }()
+	<-past.Ready()
+	t, err := past.Delete(e.t.Context(), tenancy.Actor{ID: "system:test"}, e.acme.ID, 0)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		e.t.Fatal(err)
+	}
+	if err := e.registry.WaitFor(e.t.Context(), t.Revision); err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+// A tenant whose time is over is erased within the hour, and panda jobs says so.
+func TestEraseWhenDue(t *testing.T) {
+	e := startErasing(t)
+	e.fill()
+	e.deletedLongAgo()
+	job := func() rollup.JobStatus {
+		t.Helper()
+		for _, s := range e.jobs.Status() {
+			if s.Name == "erase" {
+				return s
+			}
+		}
+		t.Fatal("there is no job that erases")
+		return rollup.JobStatus{}
+	}
+	schedule, err := cron.ParseStandard(job().Schedule)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 2, 27, 22, 0, 0, 0, time.UTC)
+	for range 100 {
+		next := schedule.Next(at)
+		if next.Sub(at) > time.Hour {
+			t.Fatalf("after %s nobody erases until %s", at, next)
+		}
+		at = next
+	}
+	if err := e.jobs.Trigger(t.Context(), "erase"); err != nil {
+		t.Fatal(err)
+	}
+	if s := job(); s.Outcome != rollup.OutcomeOK || s.Detail != "1 tenant erased, 0 erasures carried out again" || s.LastRun.IsZero() {
+		t.Errorf("the job says %+v", s)
+	}
+	if tenant, ok := e.registry.ByID(e.acme.ID); !ok || tenant.Status != tenancy.StatusErased {
+		t.Errorf("the registry has %+v", tenant)
+	}
+	e.gone("after the job", e.secrets)
 }

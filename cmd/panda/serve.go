@@ -234,7 +234,8 @@ func (p *pipeline) openDoors(ctx, running context.Context) (err error) {
 	p.gateway = ingest.NewGateway(p.gatewayConfig(), usage)
 	p.server = httpapi.New(httpapi.Config{
 		Addr: p.cfg.Listen, Authenticate: p.keys.Authenticate, Limit: p.limitCalls, Metrics: p.metrics, Refused: p.attempts.Note,
-		Logger: p.logger.With().Str("part", "http").Logger(),
+		TrustedProxies: p.cfg.proxies(),
+		Logger:         p.logger.With().Str("part", "http").Logger(),
 	})
 	p.server.AddCheck("log", p.log.Healthy)
 	p.server.AddCheck("tenants", p.registry.Check)

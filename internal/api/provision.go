@@ -114,9 +114,20 @@ type provisioning struct {
 	template *onboarding.Template
 }
 
-// submit notes in the audit log what is about to change, sends the events and waits
+// submit asks once more whether the tenant is served, since what was looked up before took
+// its time, notes in the audit log what is about to change, sends the events and waits
 // until they are judged.
 func (p *provisioning) submit(ctx context.Context, action string, to map[string]any, events []schemas.Event) error {
+	if err := p.api.Registry.CatchUp(ctx); err != nil {
+		return err
+	}
+	now, ok := p.api.Registry.ByID(p.tenant.ID)
+	if !ok {
+		return tenancy.ErrNotFound
+	}
+	if err := mustBeServed(&now); err != nil {
+		return err
+	}
 	if err := p.api.Registry.Record(ctx, p.by, p.tenant.ID, action, to); err != nil {
 		return err
 	}

@@ -1,10 +1,12 @@
 package api
 
 import (
+	"context"
 	"strings"
 	"testing"
 
 	"github.com/agentik-os/panda/internal/tenancy"
+	"github.com/agentik-os/panda/schemas"
 )
 
 type gotProvision struct {
@@ -172,5 +174,24 @@ func TestProvisionRefuses(t *testing.T) {
 	list := into[struct{ Items []struct{ Name string } }](t, s.get(s.beta.key, "/v1/templates"))
 	if len(list.Items) < 3 {
 		t.Errorf("templates %+v", list)
+	}
+}
+
+// A tenant that is suspended while its template is prepared gets nothing of it.
+func TestProvisionAsksAgain(t *testing.T) {
+	s := newStack(t)
+	suspend := func() {
+		if _, err := s.registry.Suspend(context.Background(), tenancy.Actor{ID: "test"}, s.acme.ID, 0, "unpaid"); err != nil {
+			t.Error(err)
+		}
+	}
+	s.onStages.Store(&suspend)
+	wantProblem(t, s.ask(s.platform, "POST", "/v1/tenants/acme-corp/provision", withSample), 409, "tenant_not_served", "")
+	s.onStages.Store(nil)
+	if got := s.get(s.platform, "/v1/tenants/acme-corp/audit?action=tenant.provisioned"); got.status != 200 || !strings.Contains(got.body, `"items":[]`) {
+		t.Errorf("the audit log says %d %s", got.status, got.body)
+	}
+	if n, err := s.log.LastOf(t.Context(), schemas.StreamUsage, schemas.Shard{}.EnvelopeSubject(s.acme.ID)); err != nil || n != 0 {
+		t.Errorf("events of the template are on the log, up to %d: %v", n, err)
 	}
 }

@@ -32,7 +32,7 @@
 //
 // Every step can be repeated, and how far an erasure came is in a bucket of the log,
 // without a name. A crash before the commit point leaves a plan that nobody looks at,
-// after it an erasure that the next call, or the job at night, completes. Nothing that
+// after it an erasure that the next call, or the hourly job, completes. Nothing that
 // restores rows from the log restores those: they do not count any more. A backup of
 // the warehouse from before brings the rows back, and a node that is behind may write a
 // record about the tenant before it reads of the erasure; [Eraser.Sweep] finds both and

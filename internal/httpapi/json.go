@@ -21,8 +21,8 @@ const jsonDepthMax = 32
 
 // DecodeJSON reads a request's JSON body into the struct that v points to. It is
 // strict: a field that v does not have, one that is there twice, another spelling
-// of a name, data after the value and a body above bytesMax (0: BodyBytesMax) are
-// refused. Mass assignment ends here: what the struct does not name cannot be set.
+// of a name, data after the value, a body above bytesMax (0: BodyBytesMax), one that is
+// empty and one that is null are refused. Mass assignment ends here: what the struct does not name cannot be set.
 // The content type is application/json, or application/merge-patch+json (RFC 7396)
 // of a PATCH.
 //
@@ -40,6 +40,12 @@ func DecodeJSON(w http.ResponseWriter, r *http.Request, bytesMax int64, v any) e
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bytesMax))
 	if err != nil {
 		return unreadBody(err)
+	}
+	switch string(bytes.TrimSpace(body)) {
+	case "":
+		return schemas.Invalid("", schemas.CodeMissing, "the body is empty; send a JSON object, {} for one without fields")
+	case "null":
+		return schemas.Invalid("", schemas.CodeWrongType, "null does not belong here; send a JSON object, {} for one without fields")
 	}
 	return UnmarshalStrict(body, v)
 }
@@ -100,15 +106,15 @@ func (c *checker) value(t reflect.Type, pointer string, depth int) error {
 	if depth > jsonDepthMax {
 		return schemas.Invalid(pointer, schemas.CodeTooMany, "more than %d levels of nesting", jsonDepthMax)
 	}
-	token, err := c.dec.Token()
-	if err != nil {
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return schemas.Invalid("", schemas.CodeMalformed, "the JSON ends too early")
-		}
-		return explain(err)
-	}
 	for t != nil && t.Kind() == reflect.Pointer {
 		t = t.Elem()
+	}
+	if t != nil && custom(t) {
+		return c.custom(t, pointer, depth)
+	}
+	token, err := c.dec.Token()
+	if err != nil {
+		return unread(err)
 	}
 	switch token {
 	case json.Delim('{'):
@@ -119,10 +125,48 @@ func (c *checker) value(t reflect.Type, pointer string, depth int) error {
 	return c.scalar(t, token, pointer)
 }
 
+// unread is the error of a value that could not be read as JSON.
+func unread(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return schemas.Invalid("", schemas.CodeMalformed, "the JSON ends too early")
+	}
+	return explain(err)
+}
+
+// custom has a type read its own JSON. Such a type knows where in its value something is
+// wrong, and not where the value is.
+func (c *checker) custom(t reflect.Type, pointer string, depth int) error {
+	var raw json.RawMessage
+	if err := c.dec.Decode(&raw); err != nil {
+		return unread(err)
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	if err := (&checker{dec: dec}).value(nil, pointer, depth); err != nil {
+		return err
+	}
+	return misread(pointer, json.Unmarshal(raw, reflect.New(t).Interface()))
+}
+
+// misread says where a value is that does not go into its type.
+func misread(pointer string, err error) error {
+	var field *schemas.FieldError
+	var wrong *json.UnmarshalTypeError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &field):
+		return schemas.Invalid(pointer+field.Pointer, field.Code, "%s", field.Detail)
+	case errors.As(err, &wrong):
+		return schemas.Invalid(pointer, schemas.CodeWrongType, "a %s does not belong here", wrong.Value)
+	}
+	return schemas.Invalid(pointer, schemas.CodeMalformed, "%s", err)
+}
+
 func (c *checker) object(t reflect.Type, pointer string, depth int) error {
 	var fields map[string]reflect.Type
 	var elem reflect.Type
-	if t != nil && !custom(t) {
+	if t != nil {
 		switch t.Kind() {
 		case reflect.Struct:
 			fields = fieldsOf(t)
@@ -161,7 +205,7 @@ func (c *checker) object(t reflect.Type, pointer string, depth int) error {
 
 func (c *checker) array(t reflect.Type, pointer string, depth int) error {
 	var elem reflect.Type
-	if t != nil && !custom(t) {
+	if t != nil {
 		switch t.Kind() {
 		case reflect.Slice, reflect.Array:
 			elem = t.Elem()
@@ -196,18 +240,7 @@ func (c *checker) scalar(t reflect.Type, token json.Token, pointer string) error
 	if err != nil {
 		return schemas.Invalid(pointer, schemas.CodeMalformed, "%s", err)
 	}
-	err = json.Unmarshal(text, reflect.New(t).Interface())
-	var field *schemas.FieldError
-	var wrong *json.UnmarshalTypeError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &field):
-		return schemas.Invalid(pointer+field.Pointer, field.Code, "%s", field.Detail)
-	case errors.As(err, &wrong):
-		return schemas.Invalid(pointer, schemas.CodeWrongType, "a %s does not belong here", wrong.Value)
-	}
-	return schemas.Invalid(pointer, schemas.CodeMalformed, "%s", err)
+	return misread(pointer, json.Unmarshal(text, reflect.New(t).Interface()))
 }
 
 // custom reports whether a type reads its JSON itself.

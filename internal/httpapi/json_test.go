@@ -134,6 +134,7 @@ func TestDecodeJSONLimits(t *testing.T) {
 		status            int
 	}{
 		{"application/json", `{"name":"x"}`, 0}, {"application/json; charset=utf-8", `{}`, 0},
+		{"application/json", "", 400}, {"application/json", " \n", 400}, {"application/json", "null", 400}, {"application/json", " null\n", 400},
 		{"text/plain", `{}`, 415}, {"", `{}`, 415}, {"application/json", `{"name":"` + strings.Repeat("x", 30) + `"}`, 413},
 	} {
 		err := post(row.contentType, row.body)

@@ -172,6 +172,38 @@ func TestWrongBodiesNameTheirFields(t *testing.T) {
 	}
 }
 
+// A change without content is a mistake of who sends it, and never "nothing to change":
+// that is {}.
+func TestEmptyChangesAreRefused(t *testing.T) {
+	a := newAPI(t)
+	id := a.tenant("mine")
+	added := a.made(a.call(a.platform, "POST", "/v1/tenants/mine/members", `{"email":"a@mine.example","role":"owner"}`), 201)
+	member := added["id"].(string)
+	before := a.call(a.platform, "GET", "/v1/tenants/mine", "").Body.String()
+	changes := 0
+	for pattern := range served {
+		method, path, _ := strings.Cut(pattern, " ")
+		if method != http.MethodPatch && method != http.MethodPut {
+			continue
+		}
+		changes++
+		path = strings.NewReplacer("{tenant}", id, "{member}", member).Replace(path)
+		for body, code := range map[string]string{"": "missing", "  ": "missing", "null": "wrong_type", "[]": "wrong_type", `"x"`: "wrong_type"} {
+			w := a.call(a.platform, method, path, body, "Content-Type: application/json")
+			p := problemIn(t, w)
+			if w.Code != 400 || len(p.Errors) != 1 || p.Errors[0].Code != code || p.Errors[0].Detail == "" {
+				t.Errorf("%s with %q: %d %s, want 400 %s", pattern, body, w.Code, w.Body, code)
+			}
+		}
+	}
+	if changes < 3 {
+		t.Errorf("only %d routes change something", changes)
+	}
+	if after := a.call(a.platform, "GET", "/v1/tenants/mine", "").Body.String(); after != before {
+		t.Errorf("changed by nothing: %s", after)
+	}
+}
+
 // Two tenants and every way to reach over: what is foreign and what does not
 // exist are one answer, byte for byte.
 func TestNobodyReachesAnotherTenant(t *testing.T) {

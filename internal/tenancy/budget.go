@@ -1,9 +1,11 @@
 package tenancy
 
 import (
-	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/agentik-os/panda/schemas"
 )
@@ -52,13 +54,22 @@ func (b Budget) MarshalJSON() ([]byte, error) {
 }
 
 // UnmarshalJSON reads a budget. One without an amount is refused: it would be one of
-// nothing.
+// nothing. Errors are *schemas.FieldError with the pointer within the budget.
 func (b *Budget) UnmarshalJSON(text []byte) error {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(text, &fields); err != nil {
+		return schemas.Invalid("", schemas.CodeWrongType, "a budget is an object with kind, name and an amount")
+	}
 	var body budgetBody
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&body); err != nil {
-		return err
+	into := map[string]any{"kind": &body.Kind, "name": &body.Name, "monthly_budget": &body.MonthlyBudget, "daily_budget": &body.DailyBudget}
+	for _, name := range slices.Sorted(maps.Keys(fields)) { // the same error every time
+		field, known := into[name]
+		if !known {
+			return schemas.Invalid("/"+name, schemas.CodeUnknown, "there is no such field here")
+		}
+		if err := json.Unmarshal(fields[name], field); err != nil {
+			return invalidAt("/"+name, err)
+		}
 	}
 	if body.MonthlyBudget == nil && body.DailyBudget == nil {
 		return schemas.Invalid("/monthly_budget", schemas.CodeMissing, "a budget needs an amount: monthly_budget, daily_budget or both")
@@ -71,6 +82,19 @@ func (b *Budget) UnmarshalJSON(text []byte) error {
 		b.DailyBudget = *body.DailyBudget
 	}
 	return nil
+}
+
+// invalidAt says where the value is that could not be read.
+func invalidAt(pointer string, err error) error {
+	var field *schemas.FieldError
+	var wrong *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &field):
+		return schemas.Invalid(pointer+field.Pointer, field.Code, "%s", field.Detail)
+	case errors.As(err, &wrong):
+		return schemas.Invalid(pointer, schemas.CodeWrongType, "a %s does not belong here", wrong.Value)
+	}
+	return schemas.Invalid(pointer, schemas.CodeMalformed, "%s", err)
 }
 
 // budgetsMax bounds the budgets of a tenant: every decision looks at those it names,
