@@ -179,3 +179,16 @@ func editDistance(a, b string) int {
 	}
 	return row[len(b)]
 }
+
+// String is what there is one value for.
+func (s Scope) String() string {
+	switch s {
+	case OfTenant:
+		return "tenant"
+	case OfQuota:
+		return "quota"
+	case OfPlatform:
+		return "platform"
+	}
+	return ""
+}

@@ -3,6 +3,7 @@ package rule
 import (
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/agentik-os/panda/schemas"
 )
@@ -27,21 +28,13 @@ func (p *Problem) String() string {
 	return place + p.What
 }
 
-// Caret is the line and a mark under the column, "" without a line. Tabs are kept, so
-// that the mark stands where the eye looks.
+// Caret is the line and a mark under the column, "" without a line. Tabs become blanks.
 func (p *Problem) Caret() string {
 	if p.Source == "" || p.Column < 1 || p.Column > len(p.Source)+1 {
 		return ""
 	}
-	var pad strings.Builder
-	for _, r := range p.Source[:p.Column-1] {
-		if r == '\t' {
-			pad.WriteByte('\t')
-		} else {
-			pad.WriteByte(' ')
-		}
-	}
-	return p.Source + "\n" + pad.String() + "^"
+	pad := strings.Repeat(" ", utf8.RuneCountInString(p.Source[:p.Column-1]))
+	return strings.ReplaceAll(p.Source, "\t", " ") + "\n" + pad + "^"
 }
 
 // Problems are all that is wrong, in the order of the file. They match

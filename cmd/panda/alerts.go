@@ -26,8 +26,9 @@ type alertLine struct {
 
 // newAlerts is `panda alerts`.
 func newAlerts(a *app) *cobra.Command {
-	return group("alerts", "See which budgets and quotas are nearly used up", newAlertsList(a), newAlertsShow(a), newAlertsAck(a),
-		newAlertsMute(a), newAlertsUnmute(a), newAlertsMutes(a), newAlertsChannels(a), newAlertsTest(a), newAlertsDeliveries(a))
+	return group("alerts", "See which budgets and quotas are nearly used up, check rules, and say who is told", newAlertsList(a), newAlertsShow(a), newAlertsAck(a),
+		newAlertsMute(a), newAlertsUnmute(a), newAlertsMutes(a), newAlertsChannels(a), newAlertsTest(a), newAlertsDeliveries(a),
+		newAlertsCheck(a), newAlertsMetrics(a))
 }
 
 func newAlertsList(a *app) *cobra.Command {
