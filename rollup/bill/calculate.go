@@ -64,6 +64,8 @@ const (
 	// What is smaller than the largest goes into one part named partOther.
 	partsMax  = 2_000
 	partOther = "(other)"
+	// lineBitsMax bounds a line, 10^18 USD, so that no sum of lines leaves 128 bits.
+	lineBitsMax = 100
 )
 
 // bill is a statement being made.
@@ -110,6 +112,7 @@ func Calculate(in Input) (s Statement, err error) {
 		}
 	}
 	for _, l := range in.Adjustments {
+		l.Parts = slices.Clone(l.Parts) // their rounding is this bill's
 		b.lines = append(b.lines, l)
 	}
 	if err := b.settle(); err != nil {
@@ -171,7 +174,7 @@ func (b *bill) share(amount schemas.Money, sp *Span) *big.Int {
 // add appends a line. weights say whose it is; without any it is nobody's.
 func (b *bill) add(l Line, pico *big.Int, weights []weight) error {
 	exact, fits := schemas.MoneyFromBig(pico)
-	if !fits || pico.BitLen() > 120 {
+	if !fits || pico.BitLen() > lineBitsMax {
 		return schemas.Invalid("/"+l.Kind, schemas.CodeOutOfRange, "line %s comes to more than can be billed", l.Key)
 	}
 	l.Exact = exact
