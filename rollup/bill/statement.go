@@ -75,8 +75,8 @@ type Line struct {
 	Exact     schemas.Money `json:"exact"`
 	// Steps are the arithmetic of tiers.
 	Steps []Step `json:"steps,omitempty"`
-	// Origin is the month that an adjustment corrects, and Cause why: "late", "void",
-	// "adjustment" or "reprice", several with commas between.
+	// Origin is the month that an adjustment corrects, and Cause why: "late", "void" or
+	// "adjustment", several with commas between.
 	Origin string `json:"origin,omitempty"`
 	Cause  string `json:"cause,omitempty"`
 	Parts  []Part `json:"parts"`
