@@ -42,6 +42,8 @@ type entry struct {
 	updateSeq uint64
 	// limits say since when each limit is what it is.
 	limits limitAges
+	// terms are what was agreed, since when; see Registry.Terms.
+	terms []Terms
 }
 
 type keyEntry struct {
@@ -131,6 +133,7 @@ func (f *fold) tenantCreated(subject string, seq uint64, e *event) error {
 	}
 	f.tenants[t.ID] = &entry{Tenant: t}
 	f.tenants[t.ID].limits.follow(f.plans, nil, &t, e.At)
+	f.tenants[t.ID].agree(f.plans, e.At)
 	f.place(t.ID, t.Database)
 	f.slugs[t.Slug] = t.ID
 	f.made[e.Request.Key] = made{hash: e.Request.Hash, tenantID: t.ID}
@@ -166,6 +169,7 @@ func (f *fold) tenantUpdated(subject string, seq uint64, e *event) error {
 	}
 	was.limits.follow(f.plans, &was.Tenant, &t, e.At)
 	was.Tenant = t
+	was.agree(f.plans, e.At)
 	f.place(t.ID, t.Database)
 	return nil
 }

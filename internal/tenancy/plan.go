@@ -101,6 +101,8 @@ func ParseCatalog(text []byte) (*Catalog, error) {
 			Title     string
 			Isolation Isolation
 			Quotas    map[QuotaName]yamlLimit
+			// Billing is read by rollup/bill.
+			Billing yaml.Node
 		}
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(text))

@@ -42,7 +42,7 @@ func TestBadPlansAreNamed(t *testing.T) {
 		"unknown quota":   {"max_agents: 10\n", "max_gold: 10\n", "max_gold is no quota"},
 		"twice":           {"name: pro", "name: starter", `plan "starter" has no name or title, or is there twice`},
 		"isolation":       {"isolation: isolated-database", "isolation: moon", `not "moon"`},
-		"no version":      {"version: 1", "version: 0", "version is missing"},
+		"no version":      {"version: 2", "version: 0", "version is missing"},
 		"unknown field":   {"version: 1", "version: 1\ncolour: red", "colour"},
 		"default missing": {"  max_agents: 5\n", "", "defaults name 4 of 5"},
 	} {
