@@ -2,13 +2,13 @@ package stripe
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"time"
 
 	stripego "github.com/stripe/stripe-go/v76"
-	"github.com/stripe/stripe-go/v76/event"
 	"github.com/stripe/stripe-go/v76/form"
 	"github.com/stripe/stripe-go/v76/invoice"
 	"github.com/stripe/stripe-go/v76/invoiceitem"
@@ -189,18 +189,35 @@ func (c *client) lines(ctx context.Context, id string) (int, error) {
 	return count, err
 }
 
-// events lists what happened since a moment, oldest first.
-func (c *client) events(ctx context.Context, since time.Time, kinds []string) ([]*stripego.Event, error) {
-	var all []*stripego.Event
+// rawEvents is a page of the list of events, each as Stripe wrote it.
+type rawEvents struct {
+	stripego.APIResource
+	Data    []json.RawMessage `json:"data"`
+	HasMore bool              `json:"has_more"`
+}
+
+// events lists what happened since a moment, the newest first, as Stripe wrote it.
+func (c *client) events(ctx context.Context, since time.Time, kinds []string) ([]json.RawMessage, error) {
+	var all []json.RawMessage
 	err := c.pages(ctx, "events", func(ctx context.Context, after *string) (string, bool, error) {
 		p := &stripego.EventListParams{Types: stripego.StringSlice(kinds), CreatedRange: &stripego.RangeQueryParams{GreaterThanOrEqual: since.Unix()}}
 		c.page(ctx, &p.ListParams, after)
-		it := event.Client{B: c.backend, Key: string(c.secret)}.List(p)
-		last := ""
-		for it.Next() {
-			all, last = append([]*stripego.Event{it.Event()}, all...), it.Event().ID
+		query := &form.Values{}
+		form.AppendTo(query, p)
+		var page rawEvents
+		if err := c.backend.CallRaw(http.MethodGet, "/v1/events", string(c.secret), query, &stripego.Params{Context: ctx}, &page); err != nil {
+			return "", false, err
 		}
-		return last, it.Meta() != nil && it.Meta().HasMore, it.Err()
+		var last struct {
+			ID string `json:"id"`
+		}
+		if n := len(page.Data); n > 0 {
+			if err := json.Unmarshal(page.Data[n-1], &last); err != nil {
+				return "", false, fmt.Errorf("decode an event: %w", err)
+			}
+		}
+		all = append(all, page.Data...)
+		return last.ID, page.HasMore, nil
 	})
 	return all, err
 }

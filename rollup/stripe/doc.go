@@ -41,7 +41,7 @@
 //
 // # What comes back
 //
-// [Webhook] takes Stripe's events: signed, neither too old nor from the future, of this
+// [Inbox.Take] takes Stripe's events: signed, neither too old nor from the future, of this
 // mode. It does nothing with them but store them under their id, so one that comes twice
 // is one. [Inbox.Work] hands each stored event to the reaction until it succeeds, and
 // [Inbox.Poll] fetches what was never delivered from Stripe's own list. An event is a hint:

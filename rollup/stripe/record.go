@@ -58,6 +58,9 @@ type Push struct {
 	Lines    []*Entry `json:"lines,omitempty"`
 	Finalize *Entry   `json:"finalize,omitempty"`
 
+	// Removed counts lines that were on the draft twice and were taken off.
+	Removed int `json:"removed,omitempty"`
+
 	Began   time.Time `json:"began"`
 	Changed time.Time `json:"changed"`
 

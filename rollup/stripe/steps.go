@@ -345,6 +345,7 @@ func (p *Pusher) verify(ctx context.Context, rec *Push) (bool, error) {
 			if err := p.client.remove(ctx, "/v1/invoiceitems/"+d.Item); err != nil && !errors.Is(err, errGone) {
 				return false, err
 			}
+			rec.Removed++
 			p.cfg.Log.Warn().Str("ref", rec.Ref).Str("line", d.Line).Str("item", d.Item).Msg("a line was on the draft twice and was taken off")
 		}
 		return false, nil // look again
