@@ -3532,7 +3532,7 @@ type ClientInterface interface {
 
 	// ListAudit Read the audit log
 	//
-	// Newest first, refused attempts too. A credential of the platform sees everything, one of a tenant what is about that tenant.
+	// Newest first, refused attempts too, which are kept for 90 days, and the newest 10,000 of a tenant. A credential of the platform sees everything, one of a tenant what is about that tenant.
 	//
 	// Corresponds with GET /v1/audit (the `ListAudit` operationId).
 	ListAudit(ctx context.Context, params *ListAuditParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -3698,7 +3698,8 @@ type ClientInterface interface {
 
 	// RotateKeyWithBody Replace an API key
 	//
-	// Makes a key with the same name and scopes; the old one works for the overlap.
+	// Makes a key with the same name and scopes; the old one works for the overlap. A key may replace itself; another
+	// one only if it has all of its scopes (403 `insufficient_scope`), and the own key of an owner only as an owner (403 `owner_only`).
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -3707,7 +3708,8 @@ type ClientInterface interface {
 
 	// RotateKey Replace an API key
 	//
-	// Makes a key with the same name and scopes; the old one works for the overlap.
+	// Makes a key with the same name and scopes; the old one works for the overlap. A key may replace itself; another
+	// one only if it has all of its scopes (403 `insufficient_scope`), and the own key of an owner only as an owner (403 `owner_only`).
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -3958,6 +3960,11 @@ type ClientInterface interface {
 	//
 	// The answer holds the key once. It is stored as a hash, and for the 24 hours of an Idempotency-Key in memory.
 	//
+	// A credential gives no more than it has: a key with `admin` makes keys of its own tenant, with scopes that
+	// it has itself (403 `insufficient_scope` otherwise); a key of the platform makes keys of every tenant. No key
+	// of a tenant has the scope `owner`, and no route makes a key of the platform. The same holds for roles: with
+	// `admin` one invites members who may do no more than oneself.
+	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /v1/tenants/{tenant}/keys (the `CreateKey` operationId).
@@ -3966,6 +3973,11 @@ type ClientInterface interface {
 	// CreateKey Make an API key
 	//
 	// The answer holds the key once. It is stored as a hash, and for the 24 hours of an Idempotency-Key in memory.
+	//
+	// A credential gives no more than it has: a key with `admin` makes keys of its own tenant, with scopes that
+	// it has itself (403 `insufficient_scope` otherwise); a key of the platform makes keys of every tenant. No key
+	// of a tenant has the scope `owner`, and no route makes a key of the platform. The same holds for roles: with
+	// `admin` one invites members who may do no more than oneself.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -4183,7 +4195,7 @@ func (c *Client) ListAlerts(ctx context.Context, params *ListAlertsParams, reqEd
 
 // ListAudit Read the audit log
 //
-// Newest first, refused attempts too. A credential of the platform sees everything, one of a tenant what is about that tenant.
+// Newest first, refused attempts too, which are kept for 90 days, and the newest 10,000 of a tenant. A credential of the platform sees everything, one of a tenant what is about that tenant.
 //
 // Corresponds with GET /v1/audit (the `ListAudit` operationId).
 func (c *Client) ListAudit(ctx context.Context, params *ListAuditParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -4539,7 +4551,8 @@ func (c *Client) RevokeKey(ctx context.Context, id KeyID, reqEditors ...RequestE
 
 // RotateKeyWithBody Replace an API key
 //
-// Makes a key with the same name and scopes; the old one works for the overlap.
+// Makes a key with the same name and scopes; the old one works for the overlap. A key may replace itself; another
+// one only if it has all of its scopes (403 `insufficient_scope`), and the own key of an owner only as an owner (403 `owner_only`).
 //
 // Takes any type of body and a specified content type.
 //
@@ -4558,7 +4571,8 @@ func (c *Client) RotateKeyWithBody(ctx context.Context, id KeyID, params *Rotate
 
 // RotateKey Replace an API key
 //
-// Makes a key with the same name and scopes; the old one works for the overlap.
+// Makes a key with the same name and scopes; the old one works for the overlap. A key may replace itself; another
+// one only if it has all of its scopes (403 `insufficient_scope`), and the own key of an owner only as an owner (403 `owner_only`).
 //
 // Takes a body of the `application/json` content type.
 //
@@ -5119,6 +5133,11 @@ func (c *Client) ListKeys(ctx context.Context, tenant TenantPath, params *ListKe
 //
 // The answer holds the key once. It is stored as a hash, and for the 24 hours of an Idempotency-Key in memory.
 //
+// A credential gives no more than it has: a key with `admin` makes keys of its own tenant, with scopes that
+// it has itself (403 `insufficient_scope` otherwise); a key of the platform makes keys of every tenant. No key
+// of a tenant has the scope `owner`, and no route makes a key of the platform. The same holds for roles: with
+// `admin` one invites members who may do no more than oneself.
+//
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /v1/tenants/{tenant}/keys (the `CreateKey` operationId).
@@ -5137,6 +5156,11 @@ func (c *Client) CreateKeyWithBody(ctx context.Context, tenant TenantPath, param
 // CreateKey Make an API key
 //
 // The answer holds the key once. It is stored as a hash, and for the 24 hours of an Idempotency-Key in memory.
+//
+// A credential gives no more than it has: a key with `admin` makes keys of its own tenant, with scopes that
+// it has itself (403 `insufficient_scope` otherwise); a key of the platform makes keys of every tenant. No key
+// of a tenant has the scope `owner`, and no route makes a key of the platform. The same holds for roles: with
+// `admin` one invites members who may do no more than oneself.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -9408,7 +9432,7 @@ type ClientWithResponsesInterface interface {
 
 	// ListAuditWithResponse Read the audit log
 	//
-	// Newest first, refused attempts too. A credential of the platform sees everything, one of a tenant what is about that tenant.
+	// Newest first, refused attempts too, which are kept for 90 days, and the newest 10,000 of a tenant. A credential of the platform sees everything, one of a tenant what is about that tenant.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -9592,7 +9616,8 @@ type ClientWithResponsesInterface interface {
 
 	// RotateKeyWithBodyWithResponse Replace an API key
 	//
-	// Makes a key with the same name and scopes; the old one works for the overlap.
+	// Makes a key with the same name and scopes; the old one works for the overlap. A key may replace itself; another
+	// one only if it has all of its scopes (403 `insufficient_scope`), and the own key of an owner only as an owner (403 `owner_only`).
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -9601,7 +9626,8 @@ type ClientWithResponsesInterface interface {
 
 	// RotateKeyWithResponse Replace an API key
 	//
-	// Makes a key with the same name and scopes; the old one works for the overlap.
+	// Makes a key with the same name and scopes; the old one works for the overlap. A key may replace itself; another
+	// one only if it has all of its scopes (403 `insufficient_scope`), and the own key of an owner only as an owner (403 `owner_only`).
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -9886,6 +9912,11 @@ type ClientWithResponsesInterface interface {
 	//
 	// The answer holds the key once. It is stored as a hash, and for the 24 hours of an Idempotency-Key in memory.
 	//
+	// A credential gives no more than it has: a key with `admin` makes keys of its own tenant, with scopes that
+	// it has itself (403 `insufficient_scope` otherwise); a key of the platform makes keys of every tenant. No key
+	// of a tenant has the scope `owner`, and no route makes a key of the platform. The same holds for roles: with
+	// `admin` one invites members who may do no more than oneself.
+	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/tenants/{tenant}/keys (the `CreateKey` operationId).
@@ -9894,6 +9925,11 @@ type ClientWithResponsesInterface interface {
 	// CreateKeyWithResponse Make an API key
 	//
 	// The answer holds the key once. It is stored as a hash, and for the 24 hours of an Idempotency-Key in memory.
+	//
+	// A credential gives no more than it has: a key with `admin` makes keys of its own tenant, with scopes that
+	// it has itself (403 `insufficient_scope` otherwise); a key of the platform makes keys of every tenant. No key
+	// of a tenant has the scope `owner`, and no route makes a key of the platform. The same holds for roles: with
+	// `admin` one invites members who may do no more than oneself.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -12870,7 +12906,7 @@ func (c *ClientWithResponses) ListAlertsWithResponse(ctx context.Context, params
 
 // ListAuditWithResponse Read the audit log
 //
-// Newest first, refused attempts too. A credential of the platform sees everything, one of a tenant what is about that tenant.
+// Newest first, refused attempts too, which are kept for 90 days, and the newest 10,000 of a tenant. A credential of the platform sees everything, one of a tenant what is about that tenant.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -13168,7 +13204,8 @@ func (c *ClientWithResponses) RevokeKeyWithResponse(ctx context.Context, id KeyI
 
 // RotateKeyWithBodyWithResponse Replace an API key
 //
-// Makes a key with the same name and scopes; the old one works for the overlap.
+// Makes a key with the same name and scopes; the old one works for the overlap. A key may replace itself; another
+// one only if it has all of its scopes (403 `insufficient_scope`), and the own key of an owner only as an owner (403 `owner_only`).
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -13183,7 +13220,8 @@ func (c *ClientWithResponses) RotateKeyWithBodyWithResponse(ctx context.Context,
 
 // RotateKeyWithResponse Replace an API key
 //
-// Makes a key with the same name and scopes; the old one works for the overlap.
+// Makes a key with the same name and scopes; the old one works for the overlap. A key may replace itself; another
+// one only if it has all of its scopes (403 `insufficient_scope`), and the own key of an owner only as an owner (403 `owner_only`).
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -13654,6 +13692,11 @@ func (c *ClientWithResponses) ListKeysWithResponse(ctx context.Context, tenant T
 //
 // The answer holds the key once. It is stored as a hash, and for the 24 hours of an Idempotency-Key in memory.
 //
+// A credential gives no more than it has: a key with `admin` makes keys of its own tenant, with scopes that
+// it has itself (403 `insufficient_scope` otherwise); a key of the platform makes keys of every tenant. No key
+// of a tenant has the scope `owner`, and no route makes a key of the platform. The same holds for roles: with
+// `admin` one invites members who may do no more than oneself.
+//
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/tenants/{tenant}/keys (the `CreateKey` operationId).
@@ -13668,6 +13711,11 @@ func (c *ClientWithResponses) CreateKeyWithBodyWithResponse(ctx context.Context,
 // CreateKeyWithResponse Make an API key
 //
 // The answer holds the key once. It is stored as a hash, and for the 24 hours of an Idempotency-Key in memory.
+//
+// A credential gives no more than it has: a key with `admin` makes keys of its own tenant, with scopes that
+// it has itself (403 `insufficient_scope` otherwise); a key of the platform makes keys of every tenant. No key
+// of a tenant has the scope `owner`, and no route makes a key of the platform. The same holds for roles: with
+// `admin` one invites members who may do no more than oneself.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
