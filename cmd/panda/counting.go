@@ -13,6 +13,7 @@ import (
 	"github.com/agentik-os/panda/internal/failpoint"
 	"github.com/agentik-os/panda/internal/invariant"
 	"github.com/agentik-os/panda/internal/placement"
+	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/internal/warehouse"
 	"github.com/agentik-os/panda/internal/warehouse/engine"
 	"github.com/agentik-os/panda/rollup"
@@ -316,13 +317,17 @@ func (p *pipeline) addJobs() error {
 }
 
 // trim takes from the log what is old, counted, and was held against the ledger as a
-// whole.
+// whole, and old refused attempts from the audit log.
 func (p *pipeline) trim(ctx context.Context) (string, error) {
 	first, err := p.log.Trim(ctx, schemas.StreamUsage, p.cfg.LogAge, p.verified.Load())
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("the log begins at %d", first), nil
+	attempts, err := tenancy.TrimAttempts(ctx, p.log, time.Now())
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("the log begins at %d, %s forgotten", first, plural(int64(attempts), "refused attempt", "refused attempts")), nil
 }
 
 // auditAll holds everything against everything. What it finds stops the counting;

@@ -255,7 +255,7 @@ func (p *pipeline) openDoors(ctx, running context.Context) (err error) {
 	p.server = httpapi.New(httpapi.Config{
 		Addr: p.cfg.Listen, Authenticate: p.keys.Authenticate, Limit: p.limitCalls, Metrics: p.metrics, Refused: p.attempts.Note,
 		TrustedProxies: p.cfg.proxies(),
-		Logger: p.logger.With().Str("part", "http").Logger(),
+		Logger:         p.logger.With().Str("part", "http").Logger(),
 	})
 	p.server.AddCheck("log", p.log.Healthy)
 	p.server.AddCheck("tenants", p.registry.Check)
