@@ -60,9 +60,11 @@ build: ## build bin/panda
 	@mkdir -p $(BIN)
 	@CGO_ENABLED=0 $(GO) build -buildvcs=auto -trimpath -o $(BIN)/panda ./cmd/panda
 
-generate: engine ## refresh the API client and the expectations in testdata (read the diff before you commit it)
+generate: ## make the API client anew from schemas/openapi.yaml
 	$(GO) run $(OAPI_CODEGEN) -config schemas/apiclient/generate.yaml schemas/openapi.yaml
 	@(cd schemas && sha256sum openapi.yaml apiclient/generate.yaml apiclient/overlay.yaml apiclient/client.gen.go) > schemas/apiclient/generated.sha256
+
+golden: engine ## refresh the expectations in testdata (read the diff before you commit it)
 	@for dir in $$(grep -rl --include='*_test.go' '"rewrite"' . | xargs -n1 dirname | sort -u); do \
 		$(GO) test $$dir -rewrite || exit 1; \
 	done
@@ -73,4 +75,4 @@ verify: engine build ## prove log = ledger = raw = rollup for the demo's data
 clean: ## remove bin/
 	rm -rf $(BIN)
 
-.PHONY: help demo test check race fuzz bench torture torture-stripe engine build generate verify clean
+.PHONY: help demo test check race fuzz bench torture torture-stripe engine build generate golden verify clean

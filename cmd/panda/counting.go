@@ -12,6 +12,7 @@ import (
 
 	"github.com/agentik-os/panda/internal/failpoint"
 	"github.com/agentik-os/panda/internal/invariant"
+	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/internal/warehouse"
 	"github.com/agentik-os/panda/internal/warehouse/engine"
 	"github.com/agentik-os/panda/rollup"
@@ -236,7 +237,7 @@ func (p *pipeline) addJobs() error {
 }
 
 // trim takes from the log what is old, counted, and was held against the ledger as a
-// whole.
+// whole, and old refused attempts from the audit log.
 func (p *pipeline) trim(ctx context.Context) (string, error) {
 	var begins []string
 	for _, s := range p.shards {
@@ -246,7 +247,11 @@ func (p *pipeline) trim(ctx context.Context) (string, error) {
 		}
 		begins = append(begins, strconv.FormatUint(first, 10))
 	}
-	return "the log begins at " + strings.Join(begins, ", "), nil
+	attempts, err := tenancy.TrimAttempts(ctx, p.log, time.Now())
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("the log begins at %s, %s forgotten", strings.Join(begins, ", "), plural(int64(attempts), "refused attempt", "refused attempts")), nil
 }
 
 // auditAll holds everything against everything. What it finds stops the counting;

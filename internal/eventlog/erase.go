@@ -104,6 +104,23 @@ func (l *Log) Find(ctx context.Context, stream string, subjects []string, upTo u
 //
 // Errors: schemas.ErrUnavailable; some records may be gone then.
 func (l *Log) Erase(ctx context.Context, stream string, seqs []uint64) error {
+	// The server inside this process deletes by marks, and what is under them is
+	// written over at once for all.
+	if err := l.remove(ctx, stream, seqs, l.broker == nil); err != nil || len(seqs) == 0 || l.broker == nil {
+		return err
+	}
+	return l.scrub(ctx, &scrubbing{stream: stream, seqs: seqs, done: make(chan struct{})})
+}
+
+// Delete removes the records at some positions for want of use: as Erase does it, but the
+// server is not stopped, and their bytes stay in its files until it compacts them.
+//
+// Errors: schemas.ErrUnavailable; some records may be gone then.
+func (l *Log) Delete(ctx context.Context, stream string, seqs []uint64) error {
+	return l.remove(ctx, stream, seqs, false)
+}
+
+func (l *Log) remove(ctx context.Context, stream string, seqs []uint64, secure bool) error {
 	if len(seqs) == 0 {
 		return nil
 	}
@@ -111,9 +128,9 @@ func (l *Log) Erase(ctx context.Context, stream string, seqs []uint64) error {
 	if err != nil {
 		return fmt.Errorf("erase: %w", err)
 	}
-	remove := handle.SecureDeleteMsg
-	if l.broker != nil {
-		remove = handle.DeleteMsg
+	remove := handle.DeleteMsg
+	if secure {
+		remove = handle.SecureDeleteMsg
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(deletesAtOnce)
@@ -135,10 +152,7 @@ func (l *Log) Erase(ctx context.Context, stream string, seqs []uint64) error {
 	if err := group.Wait(); err != nil {
 		return fmt.Errorf("erase records of %s: %w", stream, err)
 	}
-	if l.broker == nil {
-		return nil
-	}
-	return l.scrub(ctx, &scrubbing{stream: stream, seqs: seqs, done: make(chan struct{})})
+	return nil
 }
 
 // scrubbing is a stream whose files are to be written over, and where. Whoever starts

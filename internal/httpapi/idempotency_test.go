@@ -301,8 +301,8 @@ func TestALargeAnswer(t *testing.T) {
 func TestASecretIsRepeatedToItsOwner(t *testing.T) {
 	a := newAPI(t)
 	a.tenant("mine")
-	admin, _ := a.key("mine", `"admin"`)
-	other, _ := a.key("mine", `"admin"`)
+	admin, _ := a.key("mine", `"ingest","admin"`)
+	other, _ := a.key("mine", `"ingest","admin"`)
 	const body, key = `{"name":"runtime","scopes":["ingest"]}`, "Idempotency-Key: 6f1c"
 	first := a.call(admin, "POST", "/v1/tenants/mine/keys", body, key)
 	again := a.call(admin, "POST", "/v1/tenants/mine/keys", body, key)

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/agentik-os/panda/internal/auth"
@@ -46,6 +47,10 @@ func (t *Tenants) createKey(w http.ResponseWriter, r *http.Request, scope tenanc
 	if err := DecodeJSON(w, r, 0, &body); err != nil {
 		return err
 	}
+	granted := slices.DeleteFunc(slices.Clone(body.Scopes), func(p tenancy.Permission) bool { return p == tenancy.PermissionOwner }) // which no key of a tenant has
+	if err := mayGrant(scope, granted); err != nil {
+		return err
+	}
 	secret, key, err := auth.Issue(r.Context(), t.Registry, actorOf(scope, r), owner.ID, body.Name, body.Scopes...)
 	if err != nil {
 		return err
@@ -86,6 +91,11 @@ func (t *Tenants) rotateKey(w http.ResponseWriter, r *http.Request, scope tenanc
 	if err != nil {
 		return err
 	}
+	if scope.Actor() != "key:"+old.ID {
+		if err := t.mayHave(scope, &old); err != nil {
+			return err
+		}
+	}
 	secret, key, err := auth.IssueKey(r.Context(), t.Registry, actorOf(scope, r),
 		tenancy.NewKey{TenantID: old.TenantID, Name: old.Name, Scopes: old.Scopes, MemberID: old.MemberID})
 	if err != nil {
@@ -102,4 +112,15 @@ func (t *Tenants) rotateKey(w http.ResponseWriter, r *http.Request, scope tenanc
 		Old keyView `json:"old"`
 	}{v, viewOfKey(&old)})
 	return nil
+}
+
+// mayHave refuses who would get more than they have with the secret of a key's successor:
+// a scope, or what an owner may do.
+func (t *Tenants) mayHave(scope tenancy.Scope, k *tenancy.Key) error {
+	if m, ok := t.Registry.MemberByID(k.TenantID, k.MemberID); ok {
+		if err := mayTouch(scope, m.Role); err != nil {
+			return err
+		}
+	}
+	return mayGrant(scope, k.Scopes)
 }

@@ -67,9 +67,31 @@ func (m *memberRequest) member() tenancy.NewMember {
 	return tenancy.NewMember{Email: m.Email, Name: m.Name, Role: tenancy.Role(m.Role)}
 }
 
-// mayGive refuses a role that is above what the caller may give: owners are named by
+// mayGive refuses a role that may do what the caller may not: owners are named by
 // owners, and by the platform.
 func mayGive(scope tenancy.Scope, role tenancy.Role) error {
+	if err := mayTouch(scope, role); err != nil {
+		return err
+	}
+	return mayGrant(scope, role.Permissions())
+}
+
+// mayGrant refuses to give permissions that the caller has not: otherwise who has admin
+// alone would make a key that reads everything, and use that.
+func mayGrant(scope tenancy.Scope, permissions []tenancy.Permission) error {
+	for _, p := range permissions {
+		if !p.Known() {
+			continue // what it is checked for later
+		}
+		if err := auth.Require(scope, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mayTouch refuses a change of an owner, or of what acts for one, by who is none.
+func mayTouch(scope tenancy.Scope, role tenancy.Role) error {
 	if role == tenancy.RoleOwner && !scope.Allows(tenancy.PermissionOwner) {
 		return Problem{Status: http.StatusForbidden, Code: "owner_only", Detail: "only an owner of the tenant can name another owner"}
 	}
@@ -149,7 +171,7 @@ func (t *Tenants) changeRole(w http.ResponseWriter, r *http.Request, scope tenan
 	if err := mayGive(scope, tenancy.Role(body.Role)); err != nil {
 		return err
 	}
-	m, err := t.Registry.ChangeRole(r.Context(), actorOf(scope, r), owner.ID, r.PathValue("member"), tenancy.Role(body.Role), mayTouch(scope))
+	m, err := t.Registry.ChangeRole(r.Context(), actorOf(scope, r), owner.ID, r.PathValue("member"), tenancy.Role(body.Role), touching(scope))
 	if err != nil {
 		return err
 	}
@@ -157,9 +179,9 @@ func (t *Tenants) changeRole(w http.ResponseWriter, r *http.Request, scope tenan
 	return nil
 }
 
-// mayTouch refuses a change of an owner by who is none.
-func mayTouch(scope tenancy.Scope) func(tenancy.Member) error {
-	return func(m tenancy.Member) error { return mayGive(scope, m.Role) }
+// touching is mayTouch for a member as the registry knows it.
+func touching(scope tenancy.Scope) func(tenancy.Member) error {
+	return func(m tenancy.Member) error { return mayTouch(scope, m.Role) }
 }
 
 func (t *Tenants) removeMember(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
@@ -167,7 +189,7 @@ func (t *Tenants) removeMember(w http.ResponseWriter, r *http.Request, scope ten
 	if err != nil {
 		return err
 	}
-	if err := t.Registry.RemoveMember(r.Context(), actorOf(scope, r), owner.ID, r.PathValue("member"), mayTouch(scope)); err != nil {
+	if err := t.Registry.RemoveMember(r.Context(), actorOf(scope, r), owner.ID, r.PathValue("member"), touching(scope)); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

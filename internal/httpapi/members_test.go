@@ -53,7 +53,7 @@ func TestReadPeople(t *testing.T) {
 func TestInvitationsOverHTTP(t *testing.T) {
 	a := newAPI(t)
 	id := a.tenant("acme-corp")
-	admin, _ := a.key(id, `"admin","read"`)
+	admin, _ := a.key(id, `"ingest","import","read","admin"`)
 	member := func(email, role string) map[string]any {
 		t.Helper()
 		return a.made(a.call(a.platform, "POST", "/v1/tenants/acme-corp/members", `{"email":"`+email+`","role":"`+role+`"}`), 201)

@@ -252,7 +252,7 @@ func TestNobodyReachesAnotherTenant(t *testing.T) {
 func TestKeysOfATenant(t *testing.T) {
 	a := newAPI(t)
 	mine := a.tenant("mine")
-	admin, _ := a.key(mine, `"admin"`)
+	admin, _ := a.key(mine, `"ingest","read","admin"`)
 	v := a.made(a.call(admin, "POST", "/v1/tenants/mine/keys", `{"name":"runtime","scopes":["ingest","read"]}`), 201)
 	secret, id := v["key"].(string), v["id"].(string)
 	if w := a.call(secret, "GET", "/v1/tenants/mine", ""); w.Code != 200 {

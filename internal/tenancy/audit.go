@@ -20,7 +20,7 @@ const (
 )
 
 // AuditEntry is one line of the audit log: who did what, from where, and what it
-// changed.
+// changed. What was done is kept for good, what was refused for AttemptsAge.
 type AuditEntry struct {
 	// Seq is the position on CONTROL. It orders the log and never changes.
 	Seq uint64    `json:"seq"`

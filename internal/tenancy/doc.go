@@ -23,6 +23,13 @@
 // subject, each compared with the one before, so that two nodes cannot take away the
 // last owner together.
 //
+// Nobody gives away more than they have: a key with admin makes keys of its own tenant
+// with scopes that it has itself, and members whose role may do no more. No key of a
+// tenant has owner, and keys of the platform are made at the first start alone.
+//
+// What was refused is kept for 90 days, and the newest 10,000 of a tenant
+// ([TrimAttempts]); what was done is kept for good.
+//
 // An erased tenant is its id and the certificate of its erasure. That record stands
 // alone: those before it are taken from the log.
 //

@@ -21,7 +21,8 @@ const (
 	// PermissionRead: read usage, costs and decisions.
 	PermissionRead Permission = "read"
 	// PermissionAdmin: manage what the key belongs to: a tenant's keys and
-	// settings, or with a key of the platform every tenant.
+	// settings, or with a key of the platform every tenant. It gives nobody more than
+	// it has beside it: who has admin and read makes keys and members that read.
 	PermissionAdmin Permission = "admin"
 	// PermissionOwner: delete a tenant and name its owners. Keys of tenants cannot
 	// have it: that takes a person, or the platform.

@@ -4340,7 +4340,7 @@ type ClientInterface interface {
 
 	// ListAudit Read the audit log
 	//
-	// Newest first, refused attempts too. A credential of the platform sees everything, one of a tenant what is about that tenant.
+	// Newest first, refused attempts too, which are kept for 90 days, and the newest 10,000 of a tenant. A credential of the platform sees everything, one of a tenant what is about that tenant.
 	//
 	// Corresponds with GET /v1/audit (the `ListAudit` operationId).
 	ListAudit(ctx context.Context, params *ListAuditParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -4506,7 +4506,8 @@ type ClientInterface interface {
 
 	// RotateKeyWithBody Replace an API key
 	//
-	// Makes a key with the same name and scopes; the old one works for the overlap.
+	// Makes a key with the same name and scopes; the old one works for the overlap. A key may replace itself; another
+	// one only if it has all of its scopes (403 `insufficient_scope`), and the own key of an owner only as an owner (403 `owner_only`).
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -4515,7 +4516,8 @@ type ClientInterface interface {
 
 	// RotateKey Replace an API key
 	//
-	// Makes a key with the same name and scopes; the old one works for the overlap.
+	// Makes a key with the same name and scopes; the old one works for the overlap. A key may replace itself; another
+	// one only if it has all of its scopes (403 `insufficient_scope`), and the own key of an owner only as an owner (403 `owner_only`).
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -4766,6 +4768,11 @@ type ClientInterface interface {
 	//
 	// The answer holds the key once. It is stored as a hash, and for the 24 hours of an Idempotency-Key in memory.
 	//
+	// A credential gives no more than it has: a key with `admin` makes keys of its own tenant, with scopes that
+	// it has itself (403 `insufficient_scope` otherwise); a key of the platform makes keys of every tenant. No key
+	// of a tenant has the scope `owner`, and no route makes a key of the platform. The same holds for roles: with
+	// `admin` one invites members who may do no more than oneself.
+	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /v1/tenants/{tenant}/keys (the `CreateKey` operationId).
@@ -4774,6 +4781,11 @@ type ClientInterface interface {
 	// CreateKey Make an API key
 	//
 	// The answer holds the key once. It is stored as a hash, and for the 24 hours of an Idempotency-Key in memory.
+	//
+	// A credential gives no more than it has: a key with `admin` makes keys of its own tenant, with scopes that
+	// it has itself (403 `insufficient_scope` otherwise); a key of the platform makes keys of every tenant. No key
+	// of a tenant has the scope `owner`, and no route makes a key of the platform. The same holds for roles: with
+	// `admin` one invites members who may do no more than oneself.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -5258,7 +5270,7 @@ func (c *Client) AckAlert(ctx context.Context, alert AlertID, params *AckAlertPa
 
 // ListAudit Read the audit log
 //
-// Newest first, refused attempts too. A credential of the platform sees everything, one of a tenant what is about that tenant.
+// Newest first, refused attempts too, which are kept for 90 days, and the newest 10,000 of a tenant. A credential of the platform sees everything, one of a tenant what is about that tenant.
 //
 // Corresponds with GET /v1/audit (the `ListAudit` operationId).
 func (c *Client) ListAudit(ctx context.Context, params *ListAuditParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -5614,7 +5626,8 @@ func (c *Client) RevokeKey(ctx context.Context, id KeyID, reqEditors ...RequestE
 
 // RotateKeyWithBody Replace an API key
 //
-// Makes a key with the same name and scopes; the old one works for the overlap.
+// Makes a key with the same name and scopes; the old one works for the overlap. A key may replace itself; another
+// one only if it has all of its scopes (403 `insufficient_scope`), and the own key of an owner only as an owner (403 `owner_only`).
 //
 // Takes any type of body and a specified content type.
 //
@@ -5633,7 +5646,8 @@ func (c *Client) RotateKeyWithBody(ctx context.Context, id KeyID, params *Rotate
 
 // RotateKey Replace an API key
 //
-// Makes a key with the same name and scopes; the old one works for the overlap.
+// Makes a key with the same name and scopes; the old one works for the overlap. A key may replace itself; another
+// one only if it has all of its scopes (403 `insufficient_scope`), and the own key of an owner only as an owner (403 `owner_only`).
 //
 // Takes a body of the `application/json` content type.
 //
@@ -6194,6 +6208,11 @@ func (c *Client) ListKeys(ctx context.Context, tenant TenantPath, params *ListKe
 //
 // The answer holds the key once. It is stored as a hash, and for the 24 hours of an Idempotency-Key in memory.
 //
+// A credential gives no more than it has: a key with `admin` makes keys of its own tenant, with scopes that
+// it has itself (403 `insufficient_scope` otherwise); a key of the platform makes keys of every tenant. No key
+// of a tenant has the scope `owner`, and no route makes a key of the platform. The same holds for roles: with
+// `admin` one invites members who may do no more than oneself.
+//
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /v1/tenants/{tenant}/keys (the `CreateKey` operationId).
@@ -6212,6 +6231,11 @@ func (c *Client) CreateKeyWithBody(ctx context.Context, tenant TenantPath, param
 // CreateKey Make an API key
 //
 // The answer holds the key once. It is stored as a hash, and for the 24 hours of an Idempotency-Key in memory.
+//
+// A credential gives no more than it has: a key with `admin` makes keys of its own tenant, with scopes that
+// it has itself (403 `insufficient_scope` otherwise); a key of the platform makes keys of every tenant. No key
+// of a tenant has the scope `owner`, and no route makes a key of the platform. The same holds for roles: with
+// `admin` one invites members who may do no more than oneself.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -11459,7 +11483,7 @@ type ClientWithResponsesInterface interface {
 
 	// ListAuditWithResponse Read the audit log
 	//
-	// Newest first, refused attempts too. A credential of the platform sees everything, one of a tenant what is about that tenant.
+	// Newest first, refused attempts too, which are kept for 90 days, and the newest 10,000 of a tenant. A credential of the platform sees everything, one of a tenant what is about that tenant.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -11643,7 +11667,8 @@ type ClientWithResponsesInterface interface {
 
 	// RotateKeyWithBodyWithResponse Replace an API key
 	//
-	// Makes a key with the same name and scopes; the old one works for the overlap.
+	// Makes a key with the same name and scopes; the old one works for the overlap. A key may replace itself; another
+	// one only if it has all of its scopes (403 `insufficient_scope`), and the own key of an owner only as an owner (403 `owner_only`).
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -11652,7 +11677,8 @@ type ClientWithResponsesInterface interface {
 
 	// RotateKeyWithResponse Replace an API key
 	//
-	// Makes a key with the same name and scopes; the old one works for the overlap.
+	// Makes a key with the same name and scopes; the old one works for the overlap. A key may replace itself; another
+	// one only if it has all of its scopes (403 `insufficient_scope`), and the own key of an owner only as an owner (403 `owner_only`).
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -11937,6 +11963,11 @@ type ClientWithResponsesInterface interface {
 	//
 	// The answer holds the key once. It is stored as a hash, and for the 24 hours of an Idempotency-Key in memory.
 	//
+	// A credential gives no more than it has: a key with `admin` makes keys of its own tenant, with scopes that
+	// it has itself (403 `insufficient_scope` otherwise); a key of the platform makes keys of every tenant. No key
+	// of a tenant has the scope `owner`, and no route makes a key of the platform. The same holds for roles: with
+	// `admin` one invites members who may do no more than oneself.
+	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/tenants/{tenant}/keys (the `CreateKey` operationId).
@@ -11945,6 +11976,11 @@ type ClientWithResponsesInterface interface {
 	// CreateKeyWithResponse Make an API key
 	//
 	// The answer holds the key once. It is stored as a hash, and for the 24 hours of an Idempotency-Key in memory.
+	//
+	// A credential gives no more than it has: a key with `admin` makes keys of its own tenant, with scopes that
+	// it has itself (403 `insufficient_scope` otherwise); a key of the platform makes keys of every tenant. No key
+	// of a tenant has the scope `owner`, and no route makes a key of the platform. The same holds for roles: with
+	// `admin` one invites members who may do no more than oneself.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -15708,7 +15744,7 @@ func (c *ClientWithResponses) AckAlertWithResponse(ctx context.Context, alert Al
 
 // ListAuditWithResponse Read the audit log
 //
-// Newest first, refused attempts too. A credential of the platform sees everything, one of a tenant what is about that tenant.
+// Newest first, refused attempts too, which are kept for 90 days, and the newest 10,000 of a tenant. A credential of the platform sees everything, one of a tenant what is about that tenant.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -16006,7 +16042,8 @@ func (c *ClientWithResponses) RevokeKeyWithResponse(ctx context.Context, id KeyI
 
 // RotateKeyWithBodyWithResponse Replace an API key
 //
-// Makes a key with the same name and scopes; the old one works for the overlap.
+// Makes a key with the same name and scopes; the old one works for the overlap. A key may replace itself; another
+// one only if it has all of its scopes (403 `insufficient_scope`), and the own key of an owner only as an owner (403 `owner_only`).
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -16021,7 +16058,8 @@ func (c *ClientWithResponses) RotateKeyWithBodyWithResponse(ctx context.Context,
 
 // RotateKeyWithResponse Replace an API key
 //
-// Makes a key with the same name and scopes; the old one works for the overlap.
+// Makes a key with the same name and scopes; the old one works for the overlap. A key may replace itself; another
+// one only if it has all of its scopes (403 `insufficient_scope`), and the own key of an owner only as an owner (403 `owner_only`).
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -16492,6 +16530,11 @@ func (c *ClientWithResponses) ListKeysWithResponse(ctx context.Context, tenant T
 //
 // The answer holds the key once. It is stored as a hash, and for the 24 hours of an Idempotency-Key in memory.
 //
+// A credential gives no more than it has: a key with `admin` makes keys of its own tenant, with scopes that
+// it has itself (403 `insufficient_scope` otherwise); a key of the platform makes keys of every tenant. No key
+// of a tenant has the scope `owner`, and no route makes a key of the platform. The same holds for roles: with
+// `admin` one invites members who may do no more than oneself.
+//
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/tenants/{tenant}/keys (the `CreateKey` operationId).
@@ -16506,6 +16549,11 @@ func (c *ClientWithResponses) CreateKeyWithBodyWithResponse(ctx context.Context,
 // CreateKeyWithResponse Make an API key
 //
 // The answer holds the key once. It is stored as a hash, and for the 24 hours of an Idempotency-Key in memory.
+//
+// A credential gives no more than it has: a key with `admin` makes keys of its own tenant, with scopes that
+// it has itself (403 `insufficient_scope` otherwise); a key of the platform makes keys of every tenant. No key
+// of a tenant has the scope `owner`, and no route makes a key of the platform. The same holds for roles: with
+// `admin` one invites members who may do no more than oneself.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
