@@ -6,9 +6,9 @@
 //
 // What fired is a record on stream DECISIONS under a subject of its own, which may hold
 // one message: whoever comes first decides, for ever. Everything else follows that
-// stream: the [Book] is its fold, and so will be whoever sends. A [Message] is made of
-// records alone, so that the same one can be made again after a crash, under the same id.
-// Package channel hands messages over; nothing in this version calls it by itself.
+// stream: the [Book] is its fold, and package outbox tells people of it. A [Message] is
+// made of records alone, so that the same one can be made again after a crash, under the
+// same id. Package channel hands messages over.
 //
 //	decision.<tenant>.alert.<alert id>.<episode>.<kind>
 //

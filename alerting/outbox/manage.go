@@ -149,22 +149,16 @@ func (o *Outbox) Test(ctx context.Context, tenant, id string) (Delivery, error) 
 	return d, nil
 }
 
-// Erase removes for ever what was delivered to a tenant or about it, and returns how many
-// deliveries went. The records themselves are erased by others, before.
+// Erase removes what was delivered to a tenant or about it, and returns how many deliveries
+// went. It can be repeated. The records themselves are erased by others, before. What is
+// left is a mark per delivery, which holds ids alone; the broker gives the room of what was
+// there back by itself, and until then the bytes are in a file that nothing reads.
+//
+// Errors: schemas.ErrUnavailable.
 func (o *Outbox) Erase(ctx context.Context, tenant string) (int, error) {
 	if err := o.known(); err != nil {
 		return 0, err
 	}
-	stream := "KV_" + bucketName
-	seqs, err := o.log.Find(ctx, stream, []string{"$KV." + bucketName + "." + keyPrefix + tenant + ".>", "$KV." + bucketName + "." + keyPrefix + alerting.Platform + "." + tenant + ".>"}, ^uint64(0), nil)
-	if err != nil {
-		return 0, err
-	}
-	slices.Sort(seqs)
-	if err := o.log.Erase(ctx, stream, slices.Compact(seqs)); err != nil {
-		return 0, err
-	}
-	// Other nodes hear of it by the mark that a key is gone, which holds ids alone.
 	list := o.store.pick(func(d *Delivery) bool { return d.Owner == tenant || d.About == tenant })
 	return len(list), o.store.remove(ctx, list)
 }

@@ -22,8 +22,6 @@ type Log interface {
 	LastForSubject(ctx context.Context, stream, subject string) (eventlog.Record, bool, error)
 	State(ctx context.Context, stream string) (eventlog.State, error)
 	Bucket(ctx context.Context, cfg eventlog.BucketConfig) (*eventlog.Bucket, error)
-	Find(ctx context.Context, stream string, subjects []string, upTo uint64, each func(*eventlog.Record) error) ([]uint64, error)
-	Erase(ctx context.Context, stream string, seqs []uint64) error
 }
 
 // Contacts is who knows channels and people.

@@ -14,12 +14,13 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/rogpeppe/go-internal/txtar"
 
+	"github.com/agentik-os/panda/alerting/channel/channeltest"
 	"github.com/agentik-os/panda/internal/apidoc/apidoctest"
 	"github.com/agentik-os/panda/internal/warehouse/engine"
 	"github.com/agentik-os/panda/internal/warehouse/warehousetest"
 )
 
-// TestMain makes this binary four: the tests, the engine of their warehouse, the
+// TestMain makes this binary five: the tests, a mail server, the engine of their warehouse, the
 // engine of a pipeline that a test starts in its own process, and panda itself, which
 // the scripts run.
 func TestMain(m *testing.M) {
@@ -27,6 +28,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
+	channeltest.ServeMail()
 	testscript.Main(runner{m}, map[string]func(){"panda": checkedMain})
 }
 
@@ -53,6 +55,7 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	mail := channeltest.StartMail(t, true)
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
@@ -61,7 +64,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			for name, value := range map[string]string{
 				"HOME": env.WorkDir, "XDG_CACHE_HOME": cache, "PANDA_DATA": filepath.Join(env.WorkDir, "data"),
-				"PANDA_LOG_LEVEL": "error", "PANDA_TENANT": "acme-corp", "LC_ALL": "C.UTF-8",
+				"PANDA_LOG_LEVEL": "error", "MAIL_URL": mail.URL, "MAIL_DIR": filepath.Dir(mail.RootsFile), "PANDA_TENANT": "acme-corp", "LC_ALL": "C.UTF-8",
 			} {
 				env.Setenv(name, value)
 			}
