@@ -26,7 +26,7 @@ type alertLine struct {
 
 // newAlerts is `panda alerts`.
 func newAlerts(a *app) *cobra.Command {
-	return group("alerts", "See which budgets and quotas are nearly used up, and check rules", newAlertsList(a), newAlertsCheck(a), newAlertsMetrics(a))
+	return group("alerts", "See which budgets and quotas are nearly used up, and check rules", newAlertsList(a), newAlertsCheck(a), newAlertsMetrics(a), newAlertsRules(a))
 }
 
 func newAlertsList(a *app) *cobra.Command {

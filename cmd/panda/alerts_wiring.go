@@ -9,6 +9,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/agentik-os/panda/alerting"
+	"github.com/agentik-os/panda/alerting/rule"
+	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/schemas"
 )
 
@@ -17,6 +19,7 @@ type alerts struct {
 	source    *alertSource
 	book      *alerting.Book
 	evaluator *alerting.Evaluator
+	runner    *rule.Runner
 	acks      *ackTimes
 }
 
@@ -25,13 +28,54 @@ func (p *pipeline) newAlerts() (*alerts, error) {
 	if err != nil {
 		return nil, err
 	}
+	rules, err := p.cfg.rules()
+	if err != nil {
+		return nil, err
+	}
+	if rules.Thresholds != nil {
+		thresholds = rules.Thresholds
+	}
 	a := &alerts{source: newAlertSource(p), acks: newAckTimes(time.Now)}
 	a.book = alerting.NewBook(alerting.BookConfig{Logger: p.logger.With().Str("part", "alerts").Logger()}, p.log)
 	a.evaluator = alerting.NewEvaluator(alerting.EvaluatorConfig{
 		Thresholds: thresholds, Lease: alertLease{p.log}, Metrics: alerting.NewEvaluatorMetrics(p.metrics),
 		Logger: p.logger.With().Str("part", "alerts").Logger(),
 	}, p.log, a.book, a.source)
+	a.runner = rule.NewRunner(rule.RunnerConfig{
+		Rules: rules, Lease: alertLease{p.log}, Suspend: p.suspendBy, Metrics: rule.NewRunnerMetrics(p.metrics),
+		Logger: p.logger.With().Str("part", "alert-rules").Logger(),
+	}, p.log, a.book, newRuleSource(p, a.source))
 	return a, nil
+}
+
+// rules returns the alert rules of the settings: the built-in ones, and those of the file,
+// which take the places of built-in ones of their names.
+func (c *Config) rules() (*rule.Set, error) {
+	base := &rule.Set{}
+	if c.AlertHealth {
+		base = rule.Health()
+	}
+	if c.AlertRules == "" {
+		return base, nil
+	}
+	own, err := readRules(c.AlertRules, nil)
+	if err != nil {
+		return nil, err
+	}
+	return own.Over(base), nil
+}
+
+// suspendBy ends a tenant's access because a rule says so. Of one that is suspended
+// nothing is recorded.
+func (p *pipeline) suspendBy(ctx context.Context, tenant string, r *rule.Rule) error {
+	_, err := p.registry.Suspend(ctx, tenancy.Actor{ID: "rule " + r.Name}, tenant, 0, "alert rule "+r.Name+": "+strings.Join(strings.Fields(r.Condition.String()), " "))
+	return err
+}
+
+// sweep has everybody looked at, because totals were made anew.
+func (a *alerts) sweep() {
+	a.evaluator.Sweep()
+	a.runner.Touch(a.source.Tenants())
 }
 
 // run keeps the book and decides, until ctx ends.
@@ -44,15 +88,21 @@ func (a *alerts) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.book.Run(ctx) })
 	group.Go(func() error { return a.evaluator.Run(ctx) })
+	group.Go(func() error { return a.runner.Run(ctx) })
 	group.Go(func() error {
-		return a.source.follow(ctx, func(ids []string) { a.evaluator.Touch(ids, time.Time{}) }, a.book.Forget)
+		return a.source.follow(ctx, func(ids []string) {
+			a.evaluator.Touch(ids, time.Time{})
+			a.runner.Touch(ids)
+		}, a.book.Forget)
 	})
 	return group.Wait()
 }
 
 // committed tells of what was counted.
 func (a *alerts) committed(rows []schemas.Accepted) {
-	a.evaluator.Touch(tenantsOf(rows), a.acks.oldest(rows))
+	tenants := tenantsOf(rows)
+	a.evaluator.Touch(tenants, a.acks.oldest(rows))
+	a.runner.Touch(tenants)
 }
 
 // appended notes a message that was acknowledged here.

@@ -92,6 +92,12 @@ type Config struct {
 	// AlertThresholds are the percents of a budget or a quota at which an alert fires,
 	// with commas between.
 	AlertThresholds string
+	// AlertRules is a file of alert rules, checked with `panda alerts check`; empty:
+	// none but the built-in ones. All nodes need the same: the one that decides ends
+	// the alerts of rules that it does not have.
+	AlertRules string
+	// AlertHealth runs the built-in rules, the daily health check of tenants.
+	AlertHealth bool
 	// EnvelopeKey signs what gateways put on the log. All processes of a
 	// deployment need the same; empty makes one and keeps it in Data.
 	EnvelopeKey string
@@ -149,6 +155,8 @@ func (c *Config) settings(fs *pflag.FlagSet) {
 	fs.StringVar(&c.EngineToken, "engine-token", c.EngineToken, "password of the engine's readers, at least 16 characters")
 	fs.Int64Var(&c.EngineMemory, "engine-memory", c.EngineMemory, "memory limit of the ClickHouse engine in bytes")
 	fs.StringVar(&c.AlertThresholds, "alert-thresholds", c.AlertThresholds, "percents of a budget or quota at which an alert fires, with commas between")
+	fs.StringVar(&c.AlertRules, "alert-rules", c.AlertRules, "file of alert rules, the same on every node (empty: the built-in ones alone)")
+	fs.BoolVar(&c.AlertHealth, "alert-health", c.AlertHealth, "run the built-in alert rules, the daily health check of tenants")
 	fs.StringVar(&c.EnvelopeKey, "envelope-key", c.EnvelopeKey, "secret that signs batches on the log; the same on every node")
 	fs.DurationVar(&c.CommitEvery, "commit-every", c.CommitEvery, "least time between two commits of the writer")
 	fs.DurationVar(&c.ClockBackMax, "clock-back-max", c.ClockBackMax, "how far the clock may be before the newest commit; beyond, counting halts")
@@ -172,6 +180,7 @@ func defaultConfig(getenv func(string) string) Config {
 		LogAge:          45 * 24 * time.Hour,
 		EngineMemory:    8 << 30,
 		AlertThresholds: "80,90,100",
+		AlertHealth:     true,
 		CommitEvery:     100 * time.Millisecond,
 		ClockBackMax:    time.Hour,
 		LagMax:          24 * time.Hour,
@@ -279,6 +288,9 @@ func (c *Config) check() error {
 		return schemas.Invalid("/envelope_key", schemas.CodeMissing, "with nats_url every node needs the same envelope_key; make one with: openssl rand -hex 32")
 	}
 	if _, err := parseThresholds(c.AlertThresholds); err != nil {
+		return err
+	}
+	if _, err := c.rules(); err != nil {
 		return err
 	}
 	if c.CommitEvery < time.Millisecond || c.CommitEvery > time.Minute {

@@ -297,7 +297,7 @@ func (p *pipeline) resumed(ctx context.Context, position uint64) error {
 	}
 	p.lag.committed(position)
 	p.worker.Nudge()
-	p.alerts.evaluator.Sweep()
+	p.alerts.sweep()
 	return nil
 }
 

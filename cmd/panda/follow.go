@@ -42,7 +42,7 @@ func (p *pipeline) follow(ctx context.Context) error {
 			if len(counted) > 0 {
 				p.alerts.committed(counted)
 			} else {
-				p.alerts.evaluator.Sweep() // the totals were made anew
+				p.alerts.sweep() // the totals were made anew
 			}
 		}
 	}
