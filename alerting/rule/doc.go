@@ -42,7 +42,7 @@
 // # When things fail
 //
 // Values that cannot be had leave everything as it is, and the tenant is tried again
-// with the next tick; nothing is resolved because a warehouse is away. An action that ends
+// within seconds; nothing is resolved because a warehouse is away. An action that ends
 // a tenant's access is done after its alert is decided, and noted on the log when it is
 // done; a node that dies between the two leaves it to the next look. It is not done again
 // in the same episode, so whoever resumes the tenant is not overruled. Beyond

@@ -85,8 +85,8 @@ func Metrics() []Metric {
 		{Name: "max_monthly_tokens", Aliases: []string{"tenant.maxMonthlyTokens"}, Kind: Count, Unit: "tokens", Scope: OfTenant, Finest: Live, Doc: "the quota of tokens; absent where it is unlimited"},
 		{Name: "cost_today", Kind: Money, Scope: OfTenant, Finest: Live, Groups: all, Signed: true, Doc: "of this day, in UTC"},
 		{Name: "tokens_today", Aliases: []string{"usage.todayTokens"}, Kind: Count, Unit: "tokens", Scope: OfTenant, Finest: Live, Groups: all, Signed: true, Doc: "of this day"},
-		{Name: "cost_daily_average", Kind: Money, Scope: OfTenant, Finest: Minute, Signed: true, Doc: "over the 30 days before this one; absent if none of them had usage"},
-		{Name: "tokens_daily_average", Aliases: []string{"usage.avgDailyTokens"}, Kind: Count, Unit: "tokens", Scope: OfTenant, Finest: Minute, Signed: true, Doc: "over the 30 days before this one; absent if none of them had usage"},
+		{Name: "cost_daily_average", Kind: Money, Scope: OfTenant, Finest: Minute, Signed: true, Doc: "of the days with calls among the 30 before this one; absent without such a day"},
+		{Name: "tokens_daily_average", Aliases: []string{"usage.avgDailyTokens"}, Kind: Count, Unit: "tokens", Scope: OfTenant, Finest: Minute, Signed: true, Doc: "of the days with calls among the 30 before this one; absent without such a day"},
 
 		{Name: "calls", Kind: Count, Unit: "calls", Scope: OfTenant, Finest: Minute, Windowed: true, Groups: all, Signed: true, Doc: "of the window"},
 		{Name: "errors", Kind: Count, Unit: "calls", Scope: OfTenant, Finest: Minute, Windowed: true, Groups: all, Signed: true, Doc: "calls of the window that ended in an error"},

@@ -68,6 +68,9 @@ type RunnerConfig struct {
 	// Workers is how many tenants are looked at side by side. Default 4: beside what
 	// people ask of the warehouse.
 	Workers int
+	// RetryEvery is the pause before a tenant is looked at again whose values could not be
+	// had. Default 5 seconds: a server that starts has them by then.
+	RetryEvery time.Duration
 	// LeaseEvery is the pause before the lease is asked for again. Default one second.
 	LeaseEvery time.Duration
 	// Lease says who decides; nil is this node, always.
@@ -92,6 +95,9 @@ func (c RunnerConfig) withDefaults() RunnerConfig {
 	}
 	if c.Workers == 0 {
 		c.Workers = 4
+	}
+	if c.RetryEvery == 0 {
+		c.RetryEvery = 5 * time.Second
 	}
 	if c.LeaseEvery == 0 {
 		c.LeaseEvery = time.Second
@@ -127,6 +133,10 @@ type Runner struct {
 	// floor is the least episode that is free, of alerts whose episodes the book has
 	// forgotten.
 	floor map[string]int
+	// failed are tenants whose values could not be had, with the schedule that they were
+	// looked at on, and retry when to look again.
+	failed map[string]Schedule
+	retry  time.Time
 	// due is when the first of since may fire.
 	due  time.Time
 	wake chan struct{} // has an item when there may be something to look at
@@ -141,7 +151,7 @@ func NewRunner(cfg RunnerConfig, log RunnerLog, book *alerting.Book, source Sour
 		panic("rule: the daily schedule is wrong: " + err.Error())
 	}
 	return &Runner{cfg: cfg, daily: daily, decider: alerting.NewDecider(log), log: log, book: book, source: source,
-		touched: map[string]bool{}, since: map[pending]map[string]time.Time{}, floor: map[string]int{}, wake: make(chan struct{}, 1)}
+		touched: map[string]bool{}, since: map[pending]map[string]time.Time{}, floor: map[string]int{}, failed: map[string]Schedule{}, wake: make(chan struct{}, 1)}
 }
 
 // Rules are those that run.
@@ -228,13 +238,8 @@ func (r *Runner) lead(ctx context.Context) {
 			r.Sweep(ctx, Minute)
 		}
 		r.lookAtTouched(ctx)
-		next := min(tick.Sub(now), daily.Sub(now))
-		r.mu.Lock()
-		if !r.due.IsZero() {
-			next = min(next, r.due.Sub(now))
-		}
-		r.mu.Unlock()
-		wait(ctx, max(next, time.Millisecond), r.wake)
+		r.lookAtFailed(ctx)
+		wait(ctx, r.next(now, tick, daily), r.wake)
 		wait(ctx, min(touchedEvery, r.cfg.TickEvery/4), nil)
 	}
 }
@@ -277,7 +282,8 @@ func (r *Runner) lookAll(ctx context.Context, tenants []string, schedule Schedul
 			err := r.Look(ctx, t, schedule)
 			if err != nil && ctx.Err() == nil && !errors.Is(err, alerting.ErrGone) {
 				r.cfg.Metrics.looks.WithLabelValues("failed").Inc()
-				r.cfg.Logger.Warn().Err(err).Str("tenant", t).Msg("alert rules of a tenant cannot be looked at, trying again with the next tick")
+				r.lookAgain(t, schedule)
+				r.cfg.Logger.Warn().Err(err).Str("tenant", t).Msg("alert rules of a tenant cannot be looked at, trying again")
 				return nil
 			}
 			r.cfg.Metrics.looks.WithLabelValues("ok").Inc()
@@ -285,6 +291,50 @@ func (r *Runner) lookAll(ctx context.Context, tenants []string, schedule Schedul
 		})
 	}
 	_ = group.Wait() // it has no errors
+}
+
+// lookAgain notes a tenant that could not be looked at.
+func (r *Runner) lookAgain(tenant string, schedule Schedule) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if was, ok := r.failed[tenant]; !ok || was.rank() < schedule.rank() {
+		r.failed[tenant] = schedule
+	}
+	if r.retry.IsZero() {
+		r.retry = r.cfg.Now().Add(r.cfg.RetryEvery)
+	}
+}
+
+// lookAtFailed looks at the tenants that could not be looked at, once it is time.
+func (r *Runner) lookAtFailed(ctx context.Context) {
+	r.mu.Lock()
+	now := r.cfg.Now()
+	if r.retry.IsZero() || now.Before(r.retry) && r.retry.Sub(now) <= r.cfg.RetryEvery {
+		r.mu.Unlock()
+		return
+	}
+	tenants := map[Schedule][]string{}
+	for t, schedule := range r.failed {
+		tenants[schedule] = append(tenants[schedule], t)
+	}
+	r.failed, r.retry = map[string]Schedule{}, time.Time{}
+	r.mu.Unlock()
+	for schedule, list := range tenants {
+		r.lookAll(ctx, list, schedule)
+	}
+}
+
+// next is how long until there is something to do, if nothing is touched.
+func (r *Runner) next(now time.Time, at ...time.Time) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	d := r.cfg.TickEvery
+	for _, t := range append(at, r.due, r.retry) {
+		if !t.IsZero() {
+			d = min(d, t.Sub(now))
+		}
+	}
+	return max(d, time.Millisecond)
 }
 
 // rulesOf returns the rules to look at for a tenant or the platform.

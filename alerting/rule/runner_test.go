@@ -416,6 +416,62 @@ func TestTwoRunnersAndKills(t *testing.T) {
 	}
 }
 
+// Run looks at daily rules at nine, at live ones when it is told to, and again at what
+// failed; and nothing that was due is lost while values cannot be had.
+func TestSchedules(t *testing.T) {
+	t.Parallel()
+	g := newGround(t)
+	rules := parsed(t, "  - {name: idle, condition: days_since_last_event > 30, action: slack, every: daily}\n"+
+		"  - {name: expensive, condition: cost > $10, action: slack}\n")
+	r, _ := g.node(rules, func(cfg *RunnerConfig) { cfg.TickEvery, cfg.RetryEvery = 8*time.Millisecond, time.Millisecond })
+	g.meter.set("t1", "cost", map[string]Value{"": OfMoney(schemas.Mul(schemas.PicoPerUSD, 9))})
+	g.meter.fail = fmt.Errorf("the warehouse: %w", schemas.ErrUnavailable)
+	ctx, cancel := context.WithCancel(t.Context())
+	var work sync.WaitGroup
+	work.Go(func() { _ = r.Run(ctx) })
+	defer func() { cancel(); work.Wait() }()
+	asked := func(metric string) (n int) {
+		g.meter.mu.Lock()
+		defer g.meter.mu.Unlock()
+		for _, q := range g.meter.asked {
+			if slices.Contains(q.Metrics, metric) {
+				n++
+			}
+		}
+		return n
+	}
+	until := func(what string, done func() bool) {
+		t.Helper()
+		for range int(patience / time.Millisecond) {
+			if done() {
+				return
+			}
+			g.clock.add(time.Millisecond)
+			r.Touch(nil)
+			<-time.After(time.Millisecond)
+		}
+		t.Fatalf("%s: not within %s", what, patience)
+	}
+	const daily, live = "days_since_last_event", "cost"
+	until("what failed is tried again as a whole", func() bool { return asked(daily) >= 3 })
+	g.meter.mu.Lock()
+	g.meter.fail, g.meter.asked = nil, nil
+	g.meter.mu.Unlock()
+	until("and again when it is well", func() bool { return asked(daily) > 0 })
+	before, all := asked(daily), asked(live)
+	g.meter.set("t1", "cost", map[string]Value{"": OfMoney(schemas.Mul(schemas.PicoPerUSD, 11))})
+	r.Touch([]string{"t1"})
+	until("a live rule is looked at", func() bool { return asked(live) > all })
+	if asked(daily) != before {
+		t.Error("a daily rule was looked at because usage was counted")
+	}
+	g.clock.add(time.Hour) // it is past nine
+	until("daily rules at nine", func() bool { return asked(daily) == before+1 })
+	cancel()
+	work.Wait()
+	g.want("t1", "expensive 0 fired")
+}
+
 // await waits until the meter was asked some times.
 func (g *ground) await(times int) {
 	g.t.Helper()

@@ -28,7 +28,7 @@ type alertLine struct {
 func newAlerts(a *app) *cobra.Command {
 	return group("alerts", "See which budgets and quotas are nearly used up, check rules, and say who is told", newAlertsList(a), newAlertsShow(a), newAlertsAck(a),
 		newAlertsMute(a), newAlertsUnmute(a), newAlertsMutes(a), newAlertsChannels(a), newAlertsTest(a), newAlertsDeliveries(a),
-		newAlertsCheck(a), newAlertsMetrics(a))
+		newAlertsCheck(a), newAlertsMetrics(a), newAlertsRules(a))
 }
 
 func newAlertsList(a *app) *cobra.Command {

@@ -165,6 +165,29 @@ func ruleGrid(rules []ruleLine) grid {
 	return g
 }
 
+// newAlertsRules is `panda alerts rules`: what a server with these settings runs.
+func newAlertsRules(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "rules", Short: "Show the alert rules that panda serve runs with the settings of this machine", Args: cobra.NoArgs,
+		Long: "The rules are the built-in ones, unless alert-health is off, and those of the file that alert-rules names.",
+		RunE: func(*cobra.Command, []string) error {
+			set, err := a.cfg.rules()
+			if err != nil {
+				return err
+			}
+			lines := ruleLines(set)
+			body, err := plainJSON(map[string]any{"rules": lines})
+			if err != nil {
+				return fmt.Errorf("encode the rules: %w", err)
+			}
+			return a.show(body, func() grid { return ruleGrid(lines) }, func() { a.draw(ruleGrid(lines)) })
+		},
+	}
+	cmd.Flags().StringVar(&a.cfg.AlertRules, "alert-rules", a.cfg.AlertRules, "file of alert rules")
+	cmd.Flags().BoolVar(&a.cfg.AlertHealth, "alert-health", a.cfg.AlertHealth, "with the built-in rules")
+	return cmd
+}
+
 // metricLine is a metric as `panda alerts metrics` shows it.
 type metricLine struct {
 	Name    string   `json:"name"`

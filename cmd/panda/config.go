@@ -110,6 +110,12 @@ type Config struct {
 	// AlertAllow are private networks that webhooks may lead into, with commas between,
 	// such as 10.1.0.0/16. Empty: none, and https alone.
 	AlertAllow string
+	// AlertRules is a file of alert rules, checked with `panda alerts check`; empty:
+	// none but the built-in ones. All nodes need the same: the one that decides ends
+	// the alerts of rules that it does not have.
+	AlertRules string
+	// AlertHealth runs the built-in rules, the daily health check of tenants.
+	AlertHealth bool
 	// EnvelopeKey signs what gateways put on the log. All processes of a
 	// deployment need the same; empty makes one and keeps it in Data.
 	EnvelopeKey string
@@ -172,6 +178,8 @@ func (c *Config) settings(fs *pflag.FlagSet) {
 	fs.StringVar(&c.SMTPURL, "smtp-url", c.SMTPURL, "mail server for alerts, such as smtps://user:password@mail.your-domain.com:465 (empty: no e-mail)")
 	fs.StringVar(&c.SMTPFrom, "smtp-from", c.SMTPFrom, "sender of alerts, such as Panda <panda@your-domain.com>")
 	fs.StringVar(&c.AlertAllow, "alert-allow", c.AlertAllow, "private networks that webhooks may lead into, such as 10.1.0.0/16, with commas between (empty: none)")
+	fs.StringVar(&c.AlertRules, "alert-rules", c.AlertRules, "file of alert rules, the same on every node (empty: the built-in ones alone)")
+	fs.BoolVar(&c.AlertHealth, "alert-health", c.AlertHealth, "run the built-in alert rules, the daily health check of tenants")
 	fs.StringVar(&c.EnvelopeKey, "envelope-key", c.EnvelopeKey, "secret that signs batches on the log; the same on every node")
 	fs.DurationVar(&c.CommitEvery, "commit-every", c.CommitEvery, "least time between two commits of the writer")
 	fs.DurationVar(&c.ClockBackMax, "clock-back-max", c.ClockBackMax, "how far the clock may be before the newest commit; beyond, counting halts")
@@ -195,6 +203,7 @@ func defaultConfig(getenv func(string) string) Config {
 		LogAge:          45 * 24 * time.Hour,
 		EngineMemory:    8 << 30,
 		AlertThresholds: "80,90,100",
+		AlertHealth:     true,
 		CommitEvery:     100 * time.Millisecond,
 		ClockBackMax:    time.Hour,
 		LagMax:          24 * time.Hour,
@@ -308,6 +317,9 @@ func (c *Config) check() error {
 		return err
 	}
 	if _, err := parseProxies(c.TrustedProxies); err != nil {
+		return err
+	}
+	if _, err := c.rules(); err != nil {
 		return err
 	}
 	if c.CommitEvery < time.Millisecond || c.CommitEvery > time.Minute {

@@ -42,7 +42,7 @@ func (s *shard) follow(ctx context.Context) error {
 			if len(counted) > 0 {
 				s.p.alerts.committed(counted, s.acks.oldest(counted))
 			} else {
-				s.p.alerts.evaluator.Sweep() // the totals were made anew
+				s.p.alerts.sweep() // the totals were made anew
 			}
 		}
 	}

@@ -244,7 +244,7 @@ func (s *shard) resumed(ctx context.Context, position uint64) error {
 	}
 	s.lag.committed(position)
 	s.worker.Nudge()
-	s.p.alerts.evaluator.Sweep()
+	s.p.alerts.sweep()
 	return nil
 }
 
