@@ -249,6 +249,9 @@ func (b *Billing) Close(ctx context.Context, tenant, month string) (st bill.Stat
 	if err != nil {
 		return bill.Statement{}, false, err
 	}
+	if len(all) == 0 && len(draft.Spans) == 0 {
+		return bill.Statement{}, false, schemas.Invalid("/month", schemas.CodeTooEarly, "the tenant had no plan in %s, so there is nothing to close", month)
+	}
 	st = bill.Seal(draft, now)
 	data, err := pack(st)
 	if err != nil {

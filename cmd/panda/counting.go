@@ -243,6 +243,9 @@ func (p *pipeline) openWarehouse(ctx context.Context) (err error) {
 		Restore: p.restoreWith(replayer), NotOnLog: ingest.ErrNotOnLog, Rebuild: p.live.Rebuild, Monitor: p.monitor, Metrics: p.auditMetrics,
 		Log: p.logger.With().Str("part", "repair").Logger(),
 	}, p.verifier, p.worker)
+	if p.billing, err = p.newBilling(); err != nil {
+		return err
+	}
 	p.eraser, p.exporter = p.newEraser(), p.newExporter()
 	p.auditor = rollup.NewAuditor(rollup.AuditConfig{BehindMax: p.cfg.behindMax(), Excused: p.eraser.Outstanding}, p.repairer)
 	return p.addJobs()
@@ -309,6 +312,7 @@ func (p *pipeline) addJobs() error {
 	return errors.Join(
 		p.jobs.Add(rollup.Job{Name: "audit", Schedule: failpoint.Schedule("17 * * * *"), Run: p.auditAll}),
 		p.jobs.Add(rollup.Job{Name: movesJob, Schedule: failpoint.Schedule("29 * * * *"), Run: p.endMoves}),
+		p.jobs.Add(rollup.Job{Name: billingJob, Schedule: "13 * * * *", Run: p.closeMonths}),
 		p.jobs.Add(rollup.Job{Name: "erase", Schedule: failpoint.Schedule("23 3 * * *"), Run: p.eraseDue}),
 		p.jobs.Add(rollup.Job{Name: trialsJob, Schedule: "7 * * * *", Run: p.endTrials}),
 		p.jobs.Add(rollup.Job{Name: "trim", Schedule: failpoint.Schedule("41 * * * *"), Run: p.trim}),

@@ -67,7 +67,7 @@ func (p *pipeline) stages() (*api.Stages, error) {
 		return nil, err
 	}
 	return &api.Stages{
-		Reader: p.reader, Live: p.live, Tables: p.store, Jobs: p.jobs, Rollup: p.worker, Statements: p.queries.catalog, Runs: p.queries.runs,
+		Reader: p.reader, Live: p.live, Tables: p.store, Jobs: p.jobs, Rollup: p.worker, Billing: p.billing, Statements: p.queries.catalog, Runs: p.queries.runs,
 		Verify: func(ctx context.Context, opts rollup.VerifyOptions, repair bool) (rollup.Repair, error) {
 			// Windows that are behind would be left out; a verify is worth a short wait.
 			waiting, cancel := context.WithTimeout(ctx, verifyWait)

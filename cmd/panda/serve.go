@@ -80,6 +80,7 @@ type pipeline struct {
 	reader    *aggregate.Reader
 	worker    *rollup.Worker
 	jobs      *rollup.Jobs
+	billing   *rollup.Billing
 
 	verifier *rollup.Verifier
 	repairer *rollup.Repairer
