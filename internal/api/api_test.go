@@ -231,6 +231,7 @@ func newStack(t *testing.T) *stack {
 	stages := &Stages{
 		Reader: aggregate.NewReader(aggregate.ReaderConfig{Live: s.live, Rollups: s.worker, Now: clock}, db),
 		Live:   s.live, Tables: tables, Jobs: s.jobs, Rollup: s.worker, Statements: catalog, Runs: s.runs,
+		Billing: s.newBilling(clock),
 		Verify: func(ctx context.Context, opts rollup.VerifyOptions, _ bool) (rollup.Repair, error) {
 			report, err := verifier.Verify(ctx, opts, nil)
 			return rollup.Repair{Report: report}, err
