@@ -145,8 +145,9 @@ func (jobsAlone) Hold(ctx context.Context, _ string) (context.Context, func(), e
 
 // stack is the pipeline behind the API: a log, an engine, and every stage.
 type stack struct {
-	t   *testing.T
-	url string
+	billedAt atomic.Int64 // the clock of billing, in Unix milliseconds
+	t        *testing.T
+	url      string
 	// now is the clock of everything but the broker: noon of the 15th of a month
 	// that is over, so that no test meets the end of a day or a month.
 	now time.Time
@@ -231,7 +232,7 @@ func newStack(t *testing.T) *stack {
 	stages := &Stages{
 		Reader: aggregate.NewReader(aggregate.ReaderConfig{Live: s.live, Rollups: s.worker, Now: clock}, db),
 		Live:   s.live, Tables: tables, Jobs: s.jobs, Rollup: s.worker, Statements: catalog, Runs: s.runs,
-		Billing: s.newBilling(clock),
+		Billing: s.newBilling(),
 		Verify: func(ctx context.Context, opts rollup.VerifyOptions, _ bool) (rollup.Repair, error) {
 			report, err := verifier.Verify(ctx, opts, nil)
 			return rollup.Repair{Report: report}, err

@@ -14,13 +14,14 @@ import (
 )
 
 // newBilling has everybody on the pro plan since the month of the stack's clock.
-func (s *stack) newBilling(clock func() time.Time) *rollup.Billing {
+func (s *stack) newBilling() *rollup.Billing {
 	card, err := bill.DefaultRates()
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	s.billedAt.Store(s.now.UnixMilli())
 	first := schemas.WindowOf(schemas.GrainMonth, s.now).Start
-	return rollup.NewBilling(rollup.BillingConfig{PlanVersion: card.Version, Now: clock,
+	return rollup.NewBilling(rollup.BillingConfig{PlanVersion: card.Version, Now: func() time.Time { return time.UnixMilli(s.billedAt.Load()) },
 		Spans: func(_ string, month schemas.Window) ([]bill.Span, error) {
 			if month.Start.Before(first) {
 				return nil, nil
@@ -42,7 +43,7 @@ func TestStatements(t *testing.T) {
 	if got := s.ask(s.platform, "POST", path+"/"+month.String()+"/close", ""); got.status != 409 {
 		t.Errorf("an open month was closed: %d %s", got.status, got.body)
 	}
-	s.now = month.End().Add(72 * time.Hour)
+	s.billedAt.Store(month.End().Add(72 * time.Hour).UnixMilli())
 	if got := s.ask(s.acme.key, "POST", path+"/"+month.String()+"/close", ""); got.status != 403 {
 		t.Errorf("a tenant closed its month: %d %s", got.status, got.body)
 	}
