@@ -28,6 +28,10 @@
 // [Repairer] mends what it finds, each thing from what it was made of; [Auditor] does
 // both for each range soon after its commit.
 //
+// [Billing] makes statements of what tenants owe: drafts at any moment, and months that
+// are sealed once on the log. It reads events as of a position rather than windows, so that
+// a statement can be made again; package bill does the arithmetic.
+//
 // # When things fail
 //
 // A pass that dies anywhere before its last statement leaves windows that are

@@ -235,11 +235,10 @@ func (b *Billing) Close(ctx context.Context, tenant, month string) (st bill.Stat
 	}
 	now := b.cfg.Now()
 	if until := window.End().Add(b.cfg.Grace); now.Before(until) {
-		return bill.Statement{}, false, fmt.Errorf("close %s of %s: it is open until %s, for what comes late: %w",
-			month, tenant, until.Format(time.RFC3339), schemas.ErrConflict)
+		return bill.Statement{}, false, notYet(fmt.Sprintf("%s cannot be closed: it is open until %s, for what comes late", month, until.Format(time.RFC3339)))
 	}
 	if next, err := b.nextOpen(tenant, all, window); err != nil || next != month {
-		return bill.Statement{}, false, cmpErr(err, fmt.Errorf("close %s of %s: %s comes first: %w", month, tenant, next, schemas.ErrConflict))
+		return bill.Statement{}, false, cmpErr(err, notYet(fmt.Sprintf("%s cannot be closed: %s comes first", month, next)))
 	}
 	reached, err := readPosition(ctx, b.db, JobName)
 	if err != nil {
@@ -248,6 +247,9 @@ func (b *Billing) Close(ctx context.Context, tenant, month string) (st bill.Stat
 	draft, err := b.draft(ctx, tenant, month, reached.Position, all)
 	if err != nil {
 		return bill.Statement{}, false, err
+	}
+	if len(all) == 0 && len(draft.Spans) == 0 {
+		return bill.Statement{}, false, schemas.Invalid("/month", schemas.CodeTooEarly, "the tenant had no plan in %s, so there is nothing to close", month)
 	}
 	st = bill.Seal(draft, now)
 	data, err := pack(st)
@@ -263,6 +265,13 @@ func (b *Billing) Close(ctx context.Context, tenant, month string) (st bill.Stat
 	}
 	return st, sealed, err
 }
+
+// notYet is a schemas.ErrConflict with a sentence for the client.
+type notYet string
+
+func (n notYet) Error() string        { return string(n) }
+func (n notYet) Public() string       { return string(n) }
+func (n notYet) Is(target error) bool { return target == schemas.ErrConflict }
 
 func cmpErr(first, second error) error {
 	if first != nil {

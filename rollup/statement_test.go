@@ -194,3 +194,27 @@ func TestAStatementIsHeldAgainstTheRollup(t *testing.T) {
 		t.Errorf("%q, %v", diff, err)
 	}
 }
+
+// Storage is charged by its highest level of the month, or by the one that stood when the
+// month began.
+func TestStorageIsChargedByItsHighestLevel(t *testing.T) {
+	b := newBooks(t)
+	billing := rollup.NewBilling(rollup.BillingConfig{PlanVersion: 2, Spans: func(_ string, month schemas.Window) ([]bill.Span, error) {
+		return []bill.Span{{From: month.Start, To: month.End(), Plan: "pro", StorageGB: 1,
+			Rates: bill.Rates{StoragePerGB: schemas.Pico(schemas.PicoPerUSD)}}}, nil
+	}}, b.db, b.log)
+	level := func(seq uint64, at time.Time, gb int64) schemas.Accepted {
+		a := call("acme", seq, at, "", 0, 0)
+		a.Calls, a.Event.Type = 0, schemas.TypeResourceSample
+		a.Event.Units = []schemas.Unit{{Name: schemas.LevelStorageBytes, Count: gb * 1_000_000_000}}
+		return a
+	}
+	b.add(level(1, january.AddDate(0, 0, 3), 9), level(2, january.AddDate(0, 0, 20), 5))
+	b.add(level(3, january.AddDate(0, 1, 2), 3), level(4, january.AddDate(0, 2, 2), 7))
+	for month, want := range map[string]int64{"2025-12": 0, "2026-01": 800, "2026-02": 400, "2026-03": 600, "2026-09": 0} {
+		s, err := billing.Get(t.Context(), "acme", month)
+		if err != nil || s.Total != want {
+			t.Errorf("%s: %d, want %d, %v", month, s.Total, want, err)
+		}
+	}
+}

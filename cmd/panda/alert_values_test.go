@@ -38,7 +38,7 @@ func TestValuesOfRules(t *testing.T) {
 	b.spend(made.ID, at, 400, "Support", "bot", "haiku")
 	b.spend(made.ID, at, 500, "", "bot", "haiku")
 	reader := aggregate.NewReader(aggregate.ReaderConfig{Live: b.live, Now: b.now}, db)
-	source := &ruleSource{limits: b.source, now: b.now, reader: func() (*aggregate.Reader, error) { return reader, nil },
+	source := &ruleSource{limits: b.source, now: b.now, reader: func(string) (*aggregate.Reader, error) { return reader, nil },
 		behind: func(time.Time) time.Duration { return 90 * time.Second }}
 	var all []string
 	metrics := map[string]rule.Metric{}

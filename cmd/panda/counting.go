@@ -230,6 +230,7 @@ func (p *pipeline) addJobs() error {
 	return errors.Join(
 		p.jobs.Add(rollup.Job{Name: "audit", Schedule: failpoint.Schedule("17 * * * *"), Run: p.auditAll}),
 		p.jobs.Add(rollup.Job{Name: movesJob, Schedule: failpoint.Schedule("29 * * * *"), Run: p.endMoves}),
+		p.jobs.Add(rollup.Job{Name: billingJob, Schedule: "13 * * * *", Run: p.closeMonths}),
 		p.jobs.Add(rollup.Job{Name: "erase", Schedule: failpoint.Schedule("23 * * * *"), Run: p.eraseDue}),
 		p.jobs.Add(rollup.Job{Name: trialsJob, Schedule: "7 * * * *", Run: p.endTrials}),
 		p.jobs.Add(rollup.Job{Name: "trim", Schedule: failpoint.Schedule("41 * * * *"), Run: p.trim}),

@@ -51,6 +51,8 @@ func (w *walk) choices(name string) (choice, bool) {
 		return choice{own: "op_" + unknownID, foreign: []string{w.operation()}, unknown: "op_" + unknownID}, true
 	case "user-sessions/{user}", "users/{user}":
 		return choice{own: a.n("sub-owner"), foreign: []string{b.n("sub-owner"), b.member}, unknown: "nobody"}, true
+	case "statements/{month}":
+		return shared("2026-02"), true
 	case "plans/{plan}":
 		return shared("pro"), true
 	case "prices/{provider}":

@@ -83,7 +83,7 @@ func newRoot(a *app) *cobra.Command {
 		root.AddGroup(g)
 	}
 	addGroup(root, "run", newServe(a), newDemo(a), newBench(a), newStatus(a), newConfig(a))
-	addGroup(root, "numbers", newUsage(a), newCost(a), newPrices(a), newVerify(a), newJobs(a))
+	addGroup(root, "numbers", newUsage(a), newCost(a), newBilling(a), newPrices(a), newVerify(a), newJobs(a))
 	addGroup(root, "events", newImport(a), newExport(a), newEvents(a), newQuarantine(a), newConflicts(a), newAlerts(a))
 	addGroup(root, "admin", newTenant(a), newPlans(a), newKey(a), newAudit(a), newDebug(a))
 	root.AddCommand(newEngine(a), newVersion(a))

@@ -48,6 +48,7 @@ type shard struct {
 	live      *aggregate.Live
 	reader    *aggregate.Reader
 	worker    *rollup.Worker
+	billing   *rollup.Billing
 
 	verifier *rollup.Verifier
 	repairer *rollup.Repairer
@@ -118,6 +119,9 @@ func (s *shard) open(ctx context.Context) (err error) {
 		Restore: s.restoreWith(replayer), NotOnLog: ingest.ErrNotOnLog, Rebuild: s.live.Rebuild, Monitor: p.monitor, Metrics: p.auditMetrics,
 		Log: s.logger.With().Str("part", "repair").Logger(),
 	}, s.verifier, s.worker)
+	if s.billing, err = s.newBilling(); err != nil {
+		return err
+	}
 	s.eraser = s.newEraser()
 	s.auditor = rollup.NewAuditor(rollup.AuditConfig{BehindMax: p.cfg.behindMax(), Excused: s.eraser.Outstanding}, s.repairer)
 	return nil
@@ -250,7 +254,7 @@ func (s *shard) resumed(ctx context.Context, position uint64) error {
 
 // answers is the shard as the API asks it.
 func (s *shard) answers() *api.Shard {
-	return &api.Shard{Reader: s.reader, Live: s.live, Tables: s.store, Rollup: s.worker, End: func(ctx context.Context) (uint64, error) {
+	return &api.Shard{Reader: s.reader, Live: s.live, Tables: s.store, Rollup: s.worker, Billing: s.billing, End: func(ctx context.Context) (uint64, error) {
 		last, _, err := s.usageLog().End(ctx)
 		return last, err
 	}}

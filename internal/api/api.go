@@ -85,6 +85,9 @@ func (a *API) Register(s *httpapi.Server) {
 	s.Handle("GET /v1/prices", read, a.prices)
 	s.Handle("GET /v1/prices/{provider}/{model...}", read, a.priceOfModel)
 	s.Handle("POST /v1/prices/import", admin, a.importPrices, httpapi.Unkeyed) // the same file changes nothing
+	s.Handle("GET /v1/tenants/{tenant}/statements", read, a.statements)
+	s.Handle("GET /v1/tenants/{tenant}/statements/{month}", read, a.statement)
+	s.Handle("POST /v1/tenants/{tenant}/statements/{month}/close", admin, a.closeMonth, httpapi.Unkeyed) // a month is sealed once
 	s.Handle("GET /v1/summary", read, a.summary)
 	s.Handle("GET /v1/jobs", read, a.jobs)
 	s.Handle("POST /v1/verify", admin, a.verify, httpapi.Unkeyed) // what is mended is mended

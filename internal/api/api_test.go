@@ -146,8 +146,9 @@ func (jobsAlone) Hold(ctx context.Context, _ string) (context.Context, func(), e
 
 // stack is the pipeline behind the API: a log, an engine, and every stage.
 type stack struct {
-	t   *testing.T
-	url string
+	billedAt atomic.Int64 // the clock of billing, in Unix milliseconds
+	t        *testing.T
+	url      string
 	// now is the clock of everything but the broker: noon of the 15th of a month
 	// that is over, so that no test meets the end of a day or a month.
 	now time.Time
@@ -233,7 +234,7 @@ func newStack(t *testing.T) *stack {
 	stages := &Stages{
 		Shards: []*Shard{{
 			Reader: aggregate.NewReader(aggregate.ReaderConfig{Live: s.live, Rollups: s.worker, Now: clock}, db),
-			Live:   s.live, Tables: tables, Rollup: s.worker,
+			Live:   s.live, Tables: tables, Rollup: s.worker, Billing: s.newBilling(),
 			End: func(ctx context.Context) (uint64, error) {
 				last, _, err := usageLog{s.log}.End(ctx)
 				return last, err

@@ -19,6 +19,8 @@ type Shard struct {
 	Tables *ingest.Tables
 	// Rollup makes the windows; here it says how far they are.
 	Rollup *rollup.Worker
+	// Billing makes statements of what tenants owe, and seals them.
+	Billing *rollup.Billing
 	// End returns the end of the shard's log.
 	End func(ctx context.Context) (uint64, error)
 }

@@ -37,13 +37,13 @@ func TestPlansAreThoseOfTheGuide(t *testing.T) {
 func TestBadPlansAreNamed(t *testing.T) {
 	good := string(schemas.PlansYAML())
 	for name, row := range map[string]struct{ old, new, want string }{
-		"negative":        {"max_agents: 10\n", "max_agents: -1\n", `line 23: "-1" is not a whole number`},
+		"negative":        {"max_agents: 10\n", "max_agents: -1\n", `line 37: "-1" is not a whole number`},
 		"a word":          {"max_agents: 10\n", "max_agents: many\n", `"many" is not a whole number`},
 		"unknown quota":   {"max_agents: 10\n", "max_gold: 10\n", "max_gold is no quota"},
 		"twice":           {"name: pro", "name: starter", `plan "starter" has no name or title, or is there twice`},
 		"isolation":       {"isolation: isolated-database", "isolation: moon", `not "moon"`},
 		"no version":      {"version: 2", "version: 0", "version is missing"},
-		"unknown field":   {"version: 1", "version: 1\ncolour: red", "colour"},
+		"unknown field":   {"version: 2", "version: 2\ncolour: red", "colour"},
 		"default missing": {"  max_agents: 5\n", "", "defaults name 4 of 5"},
 	} {
 		if !strings.Contains(good, row.old) {

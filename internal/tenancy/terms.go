@@ -27,7 +27,7 @@ func (e *entry) agree(plans *Catalog, at time.Time) {
 		if last.From.After(at) {
 			terms.From = last.From
 		}
-		at, last.From = terms.From, terms.From
+		last.From = terms.From
 		if last == terms {
 			return
 		}

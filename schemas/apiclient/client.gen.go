@@ -645,28 +645,28 @@ func (e EventSpecversion) Valid() bool {
 
 // Defines values for EventType.
 const (
-	Adjustment     EventType = "adjustment"
-	LlmCall        EventType = "llm.call"
-	Message        EventType = "message"
-	ResourceSample EventType = "resource.sample"
-	ToolCall       EventType = "tool.call"
-	Void           EventType = "void"
+	EventTypeAdjustment     EventType = "adjustment"
+	EventTypeLlmCall        EventType = "llm.call"
+	EventTypeMessage        EventType = "message"
+	EventTypeResourceSample EventType = "resource.sample"
+	EventTypeToolCall       EventType = "tool.call"
+	EventTypeVoid           EventType = "void"
 )
 
 // Valid indicates whether the value is a known member of the EventType enum.
 func (e EventType) Valid() bool {
 	switch e {
-	case Adjustment:
+	case EventTypeAdjustment:
 		return true
-	case LlmCall:
+	case EventTypeLlmCall:
 		return true
-	case Message:
+	case EventTypeMessage:
 		return true
-	case ResourceSample:
+	case EventTypeResourceSample:
 		return true
-	case ToolCall:
+	case EventTypeToolCall:
 		return true
-	case Void:
+	case EventTypeVoid:
 		return true
 	default:
 		return false
@@ -976,6 +976,42 @@ func (e Role) Valid() bool {
 	case RoleOwner:
 		return true
 	case RoleViewer:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for StatementLineKind.
+const (
+	StatementLineKindAdjustment StatementLineKind = "adjustment"
+	StatementLineKindBaseFee    StatementLineKind = "base_fee"
+	StatementLineKindCarried    StatementLineKind = "carried"
+	StatementLineKindCommitment StatementLineKind = "commitment"
+	StatementLineKindCredit     StatementLineKind = "credit"
+	StatementLineKindStorage    StatementLineKind = "storage"
+	StatementLineKindTokens     StatementLineKind = "tokens"
+	StatementLineKindUsageCost  StatementLineKind = "usage_cost"
+)
+
+// Valid indicates whether the value is a known member of the StatementLineKind enum.
+func (e StatementLineKind) Valid() bool {
+	switch e {
+	case StatementLineKindAdjustment:
+		return true
+	case StatementLineKindBaseFee:
+		return true
+	case StatementLineKindCarried:
+		return true
+	case StatementLineKindCommitment:
+		return true
+	case StatementLineKindCredit:
+		return true
+	case StatementLineKindStorage:
+		return true
+	case StatementLineKindTokens:
+		return true
+	case StatementLineKindUsageCost:
 		return true
 	default:
 		return false
@@ -2947,6 +2983,169 @@ type Started struct {
 	Operation Operation `json:"operation"`
 }
 
+// Statement What a tenant owes for a month.
+type Statement struct {
+	// AsOf The ledger position whose usage it holds.
+	AsOf     int64  `json:"as_of"`
+	Checksum string `json:"checksum"`
+
+	// Cost What providers charged, in USD.
+	Cost string `json:"cost"`
+
+	// CreditIn What earlier months left to the tenant, in USD.
+	CreditIn string `json:"credit_in"`
+
+	// CreditOut What this month leaves, in USD.
+	CreditOut string `json:"credit_out"`
+
+	// Currency ISO 4217.
+	//
+	// Examples: USD
+	Currency string `json:"currency"`
+
+	// Exact In USD, before rounding.
+	Exact string                             `json:"exact"`
+	ID    string                             `json:"id"`
+	Lines nullable.Nullable[[]StatementLine] `json:"lines"`
+
+	// Month Examples: 2026-02
+	Month string `json:"month"`
+
+	// PlanVersion The version of the plans whose rates were applied.
+	PlanVersion int `json:"plan_version"`
+
+	// Rate What a dollar is in the currency, unless that is USD.
+	Rate *struct {
+		// Date Examples: 2026-02-28
+		Date string `json:"date"`
+
+		// PerUsd Examples: 0.9213
+		PerUsd string `json:"per_usd"`
+	} `json:"rate,omitempty"`
+
+	// Sealed Nothing changes it any more.
+	Sealed   bool       `json:"sealed"`
+	SealedAt *time.Time `json:"sealed_at,omitempty"`
+
+	// Spans The plans of the month, with their rates.
+	Spans nullable.Nullable[[]StatementSpan] `json:"spans"`
+
+	// Tenant The tenant's id.
+	Tenant string `json:"tenant"`
+	Tokens int64  `json:"tokens"`
+
+	// Total In minor units.
+	Total int64 `json:"total"`
+
+	// Unpriced Calls whose cost is not known yet.
+	Unpriced int64 `json:"unpriced"`
+}
+
+// StatementHead defines model for StatementHead.
+type StatementHead struct {
+	// AsOf The ledger position whose usage it holds.
+	AsOf int64 `json:"as_of"`
+
+	// Checksum SHA-256 of the canonical JSON without it.
+	Checksum string `json:"checksum"`
+
+	// Currency ISO 4217.
+	//
+	// Examples: USD
+	Currency string `json:"currency"`
+
+	// Exact In USD, before rounding.
+	//
+	// Examples: 847.320000
+	Exact string `json:"exact"`
+
+	// ID Examples: st_0a1b2c3d4e5f60718293a4b5c6d7e8
+	ID string `json:"id"`
+
+	// Month Examples: 2026-02
+	Month    string    `json:"month"`
+	SealedAt time.Time `json:"sealed_at"`
+
+	// Total In minor units.
+	//
+	// Examples: 84732
+	Total int64 `json:"total"`
+}
+
+// StatementLine defines model for StatementLine.
+type StatementLine struct {
+	// Amount In minor units; may be negative.
+	Amount int64 `json:"amount"`
+
+	// Cause Why: late, void or adjustment, several with commas between.
+	Cause       *string `json:"cause,omitempty"`
+	Department  *string `json:"department,omitempty"`
+	Description string  `json:"description"`
+
+	// Exact In USD, before rounding.
+	Exact string `json:"exact"`
+
+	// ID Stable: of tenant, month, kind and key.
+	ID    string            `json:"id"`
+	Key   string            `json:"key"`
+	Kind  StatementLineKind `json:"kind"`
+	Model *string           `json:"model,omitempty"`
+
+	// Origin The month that an adjustment corrects.
+	Origin *string `json:"origin,omitempty"`
+
+	// Parts Whose it is. What nobody in particular used has no names.
+	Parts []struct {
+		Agent      *string `json:"agent,omitempty"`
+		Amount     int64   `json:"amount"`
+		CostCenter *string `json:"cost_center,omitempty"`
+		Department *string `json:"department,omitempty"`
+		Exact      string  `json:"exact"`
+		Model      *string `json:"model,omitempty"`
+	} `json:"parts"`
+
+	// Quantity A decimal number.
+	Quantity string `json:"quantity"`
+
+	// Steps The arithmetic of tiers.
+	Steps *[]struct {
+		Exact    string `json:"exact"`
+		Packages *int64 `json:"packages,omitempty"`
+
+		// Price Of a million tokens, or of a package.
+		Price  string `json:"price"`
+		Tokens int64  `json:"tokens"`
+	} `json:"steps,omitempty"`
+	Unit string `json:"unit"`
+
+	// UnitPrice In USD.
+	UnitPrice *string `json:"unit_price,omitempty"`
+}
+
+// StatementLineKind defines model for StatementLine.Kind.
+type StatementLineKind string
+
+// StatementPage defines model for StatementPage.
+type StatementPage struct {
+	Items []StatementHead `json:"items"`
+}
+
+// StatementSpan defines model for StatementSpan.
+type StatementSpan struct {
+	From time.Time `json:"from"`
+	Plan string    `json:"plan"`
+
+	// Rates Its billing section in the plans.
+	Rates map[string]interface{} `json:"rates"`
+
+	// StorageGb GB that the plan holds; -1 without limit.
+	StorageGb int64     `json:"storage_gb"`
+	To        time.Time `json:"to"`
+
+	// Trial Nothing is charged.
+	Trial *bool `json:"trial,omitempty"`
+}
+
 // StoredEvent defines model for StoredEvent.
 type StoredEvent struct {
 	// Calls 1, or -1 for what takes a call back, or 0.
@@ -3389,6 +3588,9 @@ type MemberID = string
 
 // Month defines model for Month.
 type Month = string
+
+// MonthPath defines model for MonthPath.
+type MonthPath = string
 
 // MuteID defines model for MuteId.
 type MuteID = string
@@ -3954,6 +4156,12 @@ type ResumeTenantParams struct {
 
 	// IfMatch The ETag that the change is based on; `*` or nothing changes whatever is there.
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// GetStatementParams defines parameters for GetStatement.
+type GetStatementParams struct {
+	// AsOf A ledger position.
+	AsOf *int64 `form:"as_of,omitempty" json:"as_of,omitempty"`
 }
 
 // SuspendTenantParams defines parameters for SuspendTenant.
@@ -4933,6 +5141,27 @@ type ClientInterface interface {
 	//
 	// Corresponds with DELETE /v1/tenants/{tenant}/sample-data (the `RemoveSampleData` operationId).
 	RemoveSampleData(ctx context.Context, tenant TenantPath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListStatements List a tenant's closed months
+	//
+	// Corresponds with GET /v1/tenants/{tenant}/statements (the `ListStatements` operationId).
+	ListStatements(ctx context.Context, tenant TenantPath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetStatement Read what a tenant owes for a month
+	//
+	// The sealed statement of a month that is closed, else a draft as of now. Lines sum to the total and parts to their
+	// lines, exactly and in minor units. `as_of` gives the draft as it was at a ledger position, always the same bytes.
+	//
+	// Corresponds with GET /v1/tenants/{tenant}/statements/{month} (the `GetStatement` operationId).
+	GetStatement(ctx context.Context, tenant TenantPath, month MonthPath, params *GetStatementParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CloseMonth Close a month
+	//
+	// Seals the statement. A month can be closed once its grace of 72 hours has passed and the months before it are closed;
+	// closed before, the answer is what stands. What comes later is a line of the next month.
+	//
+	// Corresponds with POST /v1/tenants/{tenant}/statements/{month}/close (the `CloseMonth` operationId).
+	CloseMonth(ctx context.Context, tenant TenantPath, month MonthPath, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// SuspendTenantWithBody Suspend a tenant
 	//
@@ -6544,6 +6773,57 @@ func (c *Client) ResumeTenant(ctx context.Context, tenant TenantPath, params *Re
 // Corresponds with DELETE /v1/tenants/{tenant}/sample-data (the `RemoveSampleData` operationId).
 func (c *Client) RemoveSampleData(ctx context.Context, tenant TenantPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewRemoveSampleDataRequest(c.Server, tenant)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListStatements List a tenant's closed months
+//
+// Corresponds with GET /v1/tenants/{tenant}/statements (the `ListStatements` operationId).
+func (c *Client) ListStatements(ctx context.Context, tenant TenantPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListStatementsRequest(c.Server, tenant)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetStatement Read what a tenant owes for a month
+//
+// The sealed statement of a month that is closed, else a draft as of now. Lines sum to the total and parts to their
+// lines, exactly and in minor units. `as_of` gives the draft as it was at a ledger position, always the same bytes.
+//
+// Corresponds with GET /v1/tenants/{tenant}/statements/{month} (the `GetStatement` operationId).
+func (c *Client) GetStatement(ctx context.Context, tenant TenantPath, month MonthPath, params *GetStatementParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetStatementRequest(c.Server, tenant, month, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CloseMonth Close a month
+//
+// Seals the statement. A month can be closed once its grace of 72 hours has passed and the months before it are closed;
+// closed before, the answer is what stands. What comes later is a line of the next month.
+//
+// Corresponds with POST /v1/tenants/{tenant}/statements/{month}/close (the `CloseMonth` operationId).
+func (c *Client) CloseMonth(ctx context.Context, tenant TenantPath, month MonthPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCloseMonthRequest(c.Server, tenant, month)
 	if err != nil {
 		return nil, err
 	}
@@ -10926,6 +11206,149 @@ func NewRemoveSampleDataRequest(server string, tenant TenantPath) (*http.Request
 	return req, nil
 }
 
+// NewListStatementsRequest constructs an http.Request for the ListStatements method
+func NewListStatementsRequest(server string, tenant TenantPath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "tenant", tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/tenants/%s/statements", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetStatementRequest constructs an http.Request for the GetStatement method
+func NewGetStatementRequest(server string, tenant TenantPath, month MonthPath, params *GetStatementParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "tenant", tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "month", month, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/tenants/%s/statements/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.AsOf != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "as_of", *params.AsOf, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCloseMonthRequest constructs an http.Request for the CloseMonth method
+func NewCloseMonthRequest(server string, tenant TenantPath, month MonthPath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "tenant", tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "month", month, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/tenants/%s/statements/%s/close", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewSuspendTenantRequest calls the generic SuspendTenant builder with application/json body
 func NewSuspendTenantRequest(server string, tenant TenantPath, params *SuspendTenantParams, body SuspendTenantJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -12138,6 +12561,33 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with DELETE /v1/tenants/{tenant}/sample-data (the `RemoveSampleData` operationId).
 	RemoveSampleDataWithResponse(ctx context.Context, tenant TenantPath, reqEditors ...RequestEditorFn) (*RemoveSampleDataResponse, error)
+
+	// ListStatementsWithResponse List a tenant's closed months
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/tenants/{tenant}/statements (the `ListStatements` operationId).
+	ListStatementsWithResponse(ctx context.Context, tenant TenantPath, reqEditors ...RequestEditorFn) (*ListStatementsResponse, error)
+
+	// GetStatementWithResponse Read what a tenant owes for a month
+	//
+	// The sealed statement of a month that is closed, else a draft as of now. Lines sum to the total and parts to their
+	// lines, exactly and in minor units. `as_of` gives the draft as it was at a ledger position, always the same bytes.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/tenants/{tenant}/statements/{month} (the `GetStatement` operationId).
+	GetStatementWithResponse(ctx context.Context, tenant TenantPath, month MonthPath, params *GetStatementParams, reqEditors ...RequestEditorFn) (*GetStatementResponse, error)
+
+	// CloseMonthWithResponse Close a month
+	//
+	// Seals the statement. A month can be closed once its grace of 72 hours has passed and the months before it are closed;
+	// closed before, the answer is what stands. What comes later is a line of the next month.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/tenants/{tenant}/statements/{month}/close (the `CloseMonth` operationId).
+	CloseMonthWithResponse(ctx context.Context, tenant TenantPath, month MonthPath, reqEditors ...RequestEditorFn) (*CloseMonthResponse, error)
 
 	// SuspendTenantWithBodyWithResponse Suspend a tenant
 	//
@@ -15267,6 +15717,150 @@ func (r RemoveSampleDataResponse) ContentType() string {
 	return ""
 }
 
+type ListStatementsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *StatementPage
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListStatementsResponse) GetJSON200() *StatementPage {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListStatementsResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListStatementsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListStatementsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListStatementsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListStatementsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetStatementResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Statement
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetStatementResponse) GetJSON200() *Statement {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetStatementResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetStatementResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetStatementResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetStatementResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetStatementResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CloseMonthResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Statement
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CloseMonthResponse) GetJSON200() *Statement {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CloseMonthResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CloseMonthResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CloseMonthResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CloseMonthResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CloseMonthResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type SuspendTenantResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -16812,6 +17406,51 @@ func (c *ClientWithResponses) RemoveSampleDataWithResponse(ctx context.Context, 
 		return nil, err
 	}
 	return ParseRemoveSampleDataResponse(rsp)
+}
+
+// ListStatementsWithResponse List a tenant's closed months
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/tenants/{tenant}/statements (the `ListStatements` operationId).
+func (c *ClientWithResponses) ListStatementsWithResponse(ctx context.Context, tenant TenantPath, reqEditors ...RequestEditorFn) (*ListStatementsResponse, error) {
+	rsp, err := c.ListStatements(ctx, tenant, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListStatementsResponse(rsp)
+}
+
+// GetStatementWithResponse Read what a tenant owes for a month
+//
+// The sealed statement of a month that is closed, else a draft as of now. Lines sum to the total and parts to their
+// lines, exactly and in minor units. `as_of` gives the draft as it was at a ledger position, always the same bytes.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/tenants/{tenant}/statements/{month} (the `GetStatement` operationId).
+func (c *ClientWithResponses) GetStatementWithResponse(ctx context.Context, tenant TenantPath, month MonthPath, params *GetStatementParams, reqEditors ...RequestEditorFn) (*GetStatementResponse, error) {
+	rsp, err := c.GetStatement(ctx, tenant, month, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetStatementResponse(rsp)
+}
+
+// CloseMonthWithResponse Close a month
+//
+// Seals the statement. A month can be closed once its grace of 72 hours has passed and the months before it are closed;
+// closed before, the answer is what stands. What comes later is a line of the next month.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/tenants/{tenant}/statements/{month}/close (the `CloseMonth` operationId).
+func (c *ClientWithResponses) CloseMonthWithResponse(ctx context.Context, tenant TenantPath, month MonthPath, reqEditors ...RequestEditorFn) (*CloseMonthResponse, error) {
+	rsp, err := c.CloseMonth(ctx, tenant, month, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCloseMonthResponse(rsp)
 }
 
 // SuspendTenantWithBodyWithResponse Suspend a tenant
@@ -19012,6 +19651,105 @@ func ParseRemoveSampleDataResponse(rsp *http.Response) (*RemoveSampleDataRespons
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest SampleRemoval
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListStatementsResponse parses an HTTP response from a ListStatementsWithResponse call
+func ParseListStatementsResponse(rsp *http.Response) (*ListStatementsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListStatementsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest StatementPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetStatementResponse parses an HTTP response from a GetStatementWithResponse call
+func ParseGetStatementResponse(rsp *http.Response) (*GetStatementResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetStatementResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Statement
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCloseMonthResponse parses an HTTP response from a CloseMonthWithResponse call
+func ParseCloseMonthResponse(rsp *http.Response) (*CloseMonthResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CloseMonthResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Statement
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
