@@ -48,7 +48,7 @@
 // whoever reacts to it reads the object again.
 //
 // [Compare] holds statement, record and invoice against each other, line by line; [Plan]
-// says what could be mended, and does so for drafts only.
+// says what could be mended, for drafts only; [Pusher.Repair] does it when it is told to.
 //
 // # When things fail
 //

@@ -2,8 +2,11 @@ package stripe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
+
+	"github.com/agentik-os/panda/schemas"
 )
 
 // Report is what reconciling found out about a bill.
@@ -20,8 +23,7 @@ type Report struct {
 	Pushed      int64        `json:"pushed"`
 	Found       int64        `json:"found"`
 	Differences []Difference `json:"differences,omitempty"`
-	// Repairs would mend a draft; they are done by hand or by a push under way, never
-	// by reconciling.
+	// Repairs would mend a draft; see Repair.
 	Repairs []Repair `json:"repairs,omitempty"`
 }
 
@@ -64,6 +66,64 @@ func (p *Pusher) Reconcile(ctx context.Context, bill Bill) (Report, error) {
 	r.Repairs = Plan(found, differences)
 	r.Differences = append(r.Differences, differences...)
 	return r, nil
+}
+
+// Repair mends a draft as [Plan] says, because a person asked for it, and goes on with the
+// push: what is not of the bill is taken off, what is missing or was changed is sent again
+// under a new key. What was done since the report is seen, because the plan is made anew.
+//
+// Errors: those of Push, and schemas.ErrInvalid if the invoice is no draft.
+func (p *Pusher) Repair(ctx context.Context, ref string) (Push, error) {
+	return p.hold(ctx, ref, func(ctx context.Context) (*Push, error) {
+		rec, err := load(ctx, p.store, ref)
+		if err != nil {
+			return nil, err
+		}
+		if rec.Invoice == "" {
+			return rec, schemas.Invalid("", schemas.CodeNotAllowed, "%s has no invoice that could be mended", ref)
+		}
+		found, err := p.look(ctx, rec)
+		if err != nil {
+			return rec, err
+		}
+		if found.Gone || found.Status != "draft" {
+			return rec, schemas.Invalid("", schemas.CodeNotAllowed,
+				"invoice %s is no draft: correct it by a line of the next month or a credit note", rec.Invoice)
+		}
+		differences := Compare(*rec, found)
+		for _, d := range differences {
+			if e := rec.line(d.Line); e != nil && d.Kind == Unconfirmed {
+				e.State, e.ID = Confirmed, d.Item
+			}
+		}
+		for _, r := range Plan(found, differences) {
+			if r.Action == "add" {
+				// As if its key were spent: it is looked for, and then sent under the next.
+				if e := rec.line(r.Line); e != nil {
+					e.State, e.ID, e.LastSent = Stored, "", p.cfg.Now().UTC()
+				}
+				continue
+			}
+			if err := p.client.remove(ctx, "/v1/invoiceitems/"+r.Item); err != nil && !errors.Is(err, errGone) {
+				return rec, err
+			}
+		}
+		rec.State, rec.Reason, rec.Detail = Adding, "", ""
+		if err := p.keep(ctx, rec); err != nil {
+			return rec, err
+		}
+		return rec, p.work(ctx, rec)
+	})
+}
+
+// line returns the entry of a line, or nil.
+func (p *Push) line(id string) *Entry {
+	for _, e := range p.Lines {
+		if e.Line == id {
+			return e
+		}
+	}
+	return nil
 }
 
 // againstRecord says in what a statement is not the one that was pushed.

@@ -12,6 +12,7 @@ import (
 	"github.com/agentik-os/panda/internal/eventlog"
 	"github.com/agentik-os/panda/internal/eventlog/eventlogtest"
 	"github.com/agentik-os/panda/rollup/stripe"
+	"github.com/agentik-os/panda/schemas"
 )
 
 func TestReconcileFindsOneLineChangedByHand(t *testing.T) {
@@ -37,6 +38,46 @@ func TestReconcileFindsOneLineChangedByHand(t *testing.T) {
 		w.plain.do(http.MethodPost, "/v1/invoices/"+r.Invoice+"/void", "", nil)
 		if r, err = p.Reconcile(t.Context(), b); err != nil || len(r.Differences) != 1 || r.Differences[0].Kind != stripe.OtherStatus || r.Repairs != nil {
 			t.Errorf("voided: %+v, %v", r, err)
+		}
+	})
+}
+
+// TestRepairMendsADraftWhenItIsTold: nothing is mended by itself, everything on a draft can
+// be by request, and nothing that is finalized.
+func TestRepairMendsADraftWhenItIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		b := w.bill(w.plain.customer(), 6)
+		writes := 0
+		w.store.before = func() error {
+			if writes++; writes > 5 { // the lines are confirmed; it is about to finalize
+				return errCrash
+			}
+			return nil
+		}
+		if _, err := w.pusher().Push(t.Context(), b); !errors.Is(err, errCrash) {
+			t.Fatal(err)
+		}
+		w.store.before = nil
+		in := w.plain.invoices(b.Customer)[0].ID
+		items := w.plain.items(in)
+		w.plain.do(http.MethodDelete, "/v1/invoiceitems/"+items[0].ID, "", nil)
+		w.plain.do(http.MethodPost, "/v1/invoiceitems/"+items[1].ID, "amount=1", nil)
+		w.plain.do(http.MethodPost, "/v1/invoiceitems", "currency=usd&amount=5&customer="+b.Customer+"&invoice="+in, nil)
+		p := w.pusher()
+		got, err := p.Push(t.Context(), b)
+		if err != nil || got.State != stripe.Attention {
+			t.Fatalf("not mended by itself: %s, %v", got.State, err)
+		}
+		got, err = p.Repair(t.Context(), got.Ref)
+		if err != nil || got.State != stripe.Done {
+			t.Fatalf("repair: %s %s, %v", got.State, got.Detail, err)
+		}
+		if wrong := w.plain.wrong(b, true); wrong != "" {
+			t.Error(wrong)
+		}
+		if _, err = p.Repair(t.Context(), got.Ref); !errors.Is(err, schemas.ErrInvalid) {
+			t.Errorf("a finalized invoice was mended: %v", err)
 		}
 	})
 }
