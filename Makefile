@@ -53,6 +53,9 @@ torture: engine ## faults against real processes for about MINUTES (default 10, 
 torture-stripe: ## 400 months pushed to a Stripe that goes wrong in every way it knows, and two simpler schemes beside
 	@CGO_ENABLED=0 $(GO) test ./rollup/stripe -count=1 -v -run 'TestStorm$$' -stripe.seeds 400
 
+stripe-oracle: ## every request that goes to Stripe, judged by Stripe's own description of its API
+	cd internal/stripefake/oracle && CGO_ENABLED=0 $(GO) test -count=1 ./...
+
 engine: ## fetch the ClickHouse engine library into the user cache, unless it is there
 	@./deploy/fetch-engine.sh
 
@@ -75,4 +78,4 @@ verify: engine build ## prove log = ledger = raw = rollup for the demo's data
 clean: ## remove bin/
 	rm -rf $(BIN)
 
-.PHONY: help demo test check race fuzz bench torture torture-stripe engine build generate golden verify clean
+.PHONY: help demo test check race fuzz bench torture torture-stripe stripe-oracle engine build generate golden verify clean

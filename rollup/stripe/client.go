@@ -128,7 +128,7 @@ var errGone = errors.New("no such object at Stripe")
 
 // ErrDenied: the secret key is wrong, was revoked, or may not do this. Give it the rights
 // to write invoices and invoice items and to read events and customers.
-var ErrDenied = errors.New("Stripe does not accept the secret key for this")
+var ErrDenied = errors.New("the secret key is not accepted by Stripe for this")
 
 func (c *client) invoice(ctx context.Context, id string) (*stripego.Invoice, error) {
 	var got *stripego.Invoice

@@ -48,7 +48,7 @@
 // whoever reacts to it reads the object again.
 //
 // [Compare] holds statement, record and invoice against each other, line by line; [Plan]
-// says what could be mended, and does so for drafts only.
+// says what could be mended, for drafts only; [Pusher.Repair] does it when it is told to.
 //
 // # When things fail
 //
@@ -61,6 +61,12 @@
 // overridden: the record goes to attention with the reason, and [Pusher.Resume] goes on
 // after a person has looked.
 //
-// Secret keys are never printed; a key says by its prefix whether it is for test or live
+// What is not promised: a request that its sender gave up and that takes effect after
+// Config.Quiet, in the moment between the last look and the finalizing, would be on the
+// invoice beside its next generation. The look after the finalizing sees it and tells a
+// person. And a subscription's draft that Stripe finalizes before all lines are on it keeps
+// those that are; the others are named, and a person bills them otherwise.
+//
+// Nothing in this version calls this package by itself. Secret keys are never printed; a key says by its prefix whether it is for test or live
 // mode, and the records of the two are apart.
 package stripe

@@ -2,11 +2,13 @@ package stripe_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/agentik-os/panda/internal/stripefake"
 	"github.com/agentik-os/panda/rollup/stripe"
 	"github.com/agentik-os/panda/schemas"
 )
@@ -123,6 +125,56 @@ func TestByHand(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWhatWasGivenUpAndCameAfterAll: a line and a draft that took effect when nobody
+// believed in them any more are taken off before the invoice is finalized.
+func TestWhatWasGivenUpAndCameAfterAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// The first generation of the invoice is answered by a 500 that is remembered, and
+		// was not written.
+		faults := &stripefake.Faults{Seed: 1, PerMille: 1000, Only: []stripefake.Fault{stripefake.ErrorBefore}}
+		w := newWorld(t, faults)
+		b := w.bill(w.plain.customer(), 5)
+		w.cfg.Patience = time.Minute // less than the quiet time
+		got, err := w.pusher().Push(t.Context(), b)
+		if !errors.Is(err, schemas.ErrUnavailable) || got.State != stripe.Drafting {
+			t.Fatalf("push: %s, %v", got.State, err)
+		}
+		faults.PerMille = 0
+		writes := 0
+		w.cfg.Patience = time.Hour
+		w.store.before = func() error {
+			// In the end a second pusher would be the one to say so; here the writes end
+			// when the lines are on the draft.
+			if rec, err := w.pusher().Status(t.Context(), got.Ref); err == nil && rec.State == stripe.Adding {
+				if writes++; writes > 1 {
+					return errCrash
+				}
+			}
+			return nil
+		}
+		if _, err = w.pusher().Push(t.Context(), b); !errors.Is(err, errCrash) {
+			t.Fatal(err)
+		}
+		w.store.before = nil
+		in := w.plain.invoices(b.Customer)[0].ID
+		meta := "&metadata[panda_ref]=" + got.Ref
+		late := w.plain.items(in)[0]
+		w.plain.do(http.MethodPost, "/v1/invoices", "customer="+b.Customer+meta, nil)
+		w.plain.do(http.MethodPost, "/v1/invoiceitems", fmt.Sprintf("currency=usd&amount=%d&customer=%s&invoice=%s&metadata[panda_line]=%s%s",
+			late.Amount, b.Customer, in, late.Metadata["panda_line"], meta), nil)
+		got, err = w.pusher().Push(t.Context(), b)
+		if err != nil || got.State != stripe.Done || got.Removed != 1 || got.Create.Generation != 1 {
+			t.Fatalf("push: %s %s, removed %d, generation %d, %v", got.State, got.Detail, got.Removed, got.Create.Generation, err)
+		}
+		if wrong := w.plain.wrong(b, true); wrong != "" {
+			t.Error(wrong)
+		}
+		if all := w.plain.invoices(b.Customer); len(all) != 1 {
+			t.Errorf("%d invoices are left", len(all))
+		}
+	})
 }
 
 func (w *world) customerOf(invoice string) string {

@@ -105,8 +105,15 @@ func (p *Pusher) draft(ctx context.Context, rec *Push) (time.Duration, error) {
 		return 0, p.begun(ctx, rec, mine[0].ID)
 	}
 	got, verdict, err := p.attempt(ctx, rec, rec.Create)
-	if err != nil || rec.State != Drafting || verdict != Taken {
+	if err != nil || rec.State != Drafting {
 		return 0, err
+	}
+	switch verdict {
+	case StoredErr:
+		return 0, nil
+	case Closed:
+		rec.Create.State = Refused
+		return 0, p.attend(ctx, rec, ReasonAnswer, "a new invoice was asked for, and Stripe says that it is not editable")
 	}
 	if got.Metadata[metaRef] != rec.Ref || got.Customer != rec.Bill.Customer || !strings.EqualFold(got.Currency, rec.Bill.Currency) {
 		return 0, p.attend(ctx, rec, ReasonAnswer, "the new invoice %s is for %s in %s and carries %q", got.ID, got.Customer, got.Currency, got.Metadata[metaRef])
@@ -314,10 +321,12 @@ func (p *Pusher) finish(ctx context.Context, rec *Push) (time.Duration, error) {
 		return 0, err
 	}
 	_, verdict, err := p.attempt(ctx, rec, rec.Finalize)
-	if verdict == Taken {
+	switch verdict {
+	case Taken:
 		rec.Finalize.State, rec.Finalize.ID = Confirmed, rec.Invoice
+	case Closed:
+		rec.Finalize.State = Stored // it is finalized already, or the next look says that it is not
 	}
-	// Closed means that it is finalized already: the next look says so.
 	return 0, err
 }
 
@@ -348,7 +357,7 @@ func (p *Pusher) verify(ctx context.Context, rec *Push) (bool, error) {
 			rec.Removed++
 			p.cfg.Log.Warn().Str("ref", rec.Ref).Str("line", d.Line).Str("item", d.Item).Msg("a line was on the draft twice and was taken off")
 		}
-		return false, nil // look again
+		return false, fmt.Errorf("%w: lines were taken off draft %s, which is read again", schemas.ErrUnavailable, rec.Invoice)
 	}
 	if len(differences) > 0 {
 		d := differences[0]

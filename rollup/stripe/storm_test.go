@@ -242,6 +242,90 @@ func naive(t *testing.T, seed int, fixed bool) (wrong string, finished bool) {
 	return world.plain.wrong(b, false), noted == len(steps) || refused
 }
 
+// TestStormOnSubscriptions: lines on a subscription's draft, which Stripe finalizes when
+// its hour is over, whoever is ready. No line is ever charged twice or with another
+// amount; one that came too late is named to a person.
+func TestStormOnSubscriptions(t *testing.T) {
+	states := map[string]int{}
+	for seed := *firstSeed; seed < *firstSeed+*seeds; seed++ {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWeather(seed)
+			world := newWorld(t, w.faults)
+			b, sub := world.subscribed()
+			if from := time.Now().Add(time.Duration(w.random.IntN(300)) * time.Second); seed%4 == 0 {
+				// Stripe is out of reach when the draft's hour ends.
+				w.faults.Away = func(now time.Time) bool { return now.After(from) && now.Before(from.Add(2*time.Hour)) }
+			}
+			for range 60 {
+				ctx, die := context.WithCancel(t.Context())
+				m := &mortal{left: 1 + w.random.IntN(12), before: w.random.IntN(2) == 0, die: die}
+				world.store.before, world.store.after = m.hook(true), m.hook(false)
+				got, err := world.pusher().Push(ctx, b)
+				if err == nil && got.State == stripe.Placed {
+					got, err = world.pusher().Check(ctx, got.Ref)
+				}
+				die()
+				if err == nil && got.State != stripe.Placed {
+					break
+				}
+				time.Sleep(time.Duration(w.random.IntN(900)) * time.Second)
+			}
+			world.store.before, world.store.after = nil, nil
+			time.Sleep(100 * time.Hour)
+			world.plain.do(http.MethodGet, "/v1/subscriptions/"+sub, "", nil)
+			got, err := world.pusher().Status(t.Context(), "test.acme-corp.2026-02.0")
+			if err != nil {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
+			counts, charged := map[string]int{}, int64(0)
+			for _, it := range world.plain.items(b.Invoice) {
+				counts[fmt.Sprint(it.Metadata["panda_line"], " ", it.Amount)]++
+				charged += it.Amount
+			}
+			there := 0
+			for _, l := range b.Lines {
+				n := counts[fmt.Sprint(l.ID, " ", l.Amount)]
+				there += min(n, 1)
+				if n > 1 {
+					t.Errorf("seed %d: line %s is charged %d times", seed, l.ID, n)
+				}
+			}
+			states[fmt.Sprint(got.State, " ", got.Reason)]++
+			switch {
+			case len(counts) != there:
+				t.Errorf("seed %d: something is charged that is no line of the bill: %v", seed, counts)
+			case got.State == stripe.Done && (there != len(b.Lines) || charged != b.Total):
+				t.Errorf("seed %d is done with %d of %d lines", seed, there, len(b.Lines))
+			case got.State != stripe.Done && got.State != stripe.Attention:
+				t.Errorf("seed %d ended %s", seed, got.State)
+			}
+		})
+	}
+	t.Logf("on subscriptions: %v", states)
+	if late := states["attention "+stripe.ReasonClosed]; late == 0 && *seeds >= 40 {
+		t.Errorf("no seed came too late for its draft: the weather is too mild to prove anything")
+	}
+}
+
+// subscribed makes a customer whose subscription has just renewed, and a bill for its draft.
+func (w *world) subscribed() (b stripe.Bill, subscription string) {
+	w.t.Helper()
+	b = w.bill(w.plain.customer(), stormLines)
+	var sub struct {
+		ID     string
+		End    int64  `json:"current_period_end"`
+		Latest string `json:"latest_invoice"`
+	}
+	w.plain.do(http.MethodPost, "/v1/subscriptions", "customer="+b.Customer+"&currency=usd&items[0][price_data][currency]=usd&items[0][price_data][unit_amount]=4900"+
+		"&items[0][price_data][product]=p&items[0][price_data][recurring][interval]=month", &sub)
+	time.Sleep(time.Until(time.Unix(sub.End, 0)))
+	for range 2 { // the first lets time do its work
+		w.plain.do(http.MethodGet, "/v1/subscriptions/"+sub.ID, "", &sub)
+	}
+	b.Invoice = sub.Latest
+	return b, sub.ID
+}
+
 // TestTwoPushersMakeOneInvoice: a second one is told that the first works, or, if it
 // believes to hold the lease, stops at its first write.
 func TestTwoPushersMakeOneInvoice(t *testing.T) {
