@@ -141,9 +141,36 @@ func (b *Billing) AsOf(ctx context.Context, tenant, month string, position uint6
 // draft makes the statement of a month. What was sealed before it gives the credit and
 // what is to be corrected. A month that is sealed keeps the plans that it was sealed with.
 func (b *Billing) draft(ctx context.Context, tenant, month string, position uint64, sealed []bill.Statement) (bill.Statement, error) {
-	window, err := schemas.ParseMonth(month)
+	in, err := b.input(ctx, tenant, month, position, sealed)
 	if err != nil {
 		return bill.Statement{}, err
+	}
+	return bill.Calculate(in)
+}
+
+// Forecast returns what a month comes to if usage goes on as it was so far, in each of
+// its plans. A month that is over is as it is.
+func (b *Billing) Forecast(ctx context.Context, tenant, month string) (bill.Statement, error) {
+	sealed, err := b.Sealed(ctx, tenant)
+	if err != nil {
+		return bill.Statement{}, err
+	}
+	reached, err := readPosition(ctx, b.db, JobName)
+	if err != nil {
+		return bill.Statement{}, err
+	}
+	in, err := b.input(ctx, tenant, month, reached.Position, sealed)
+	if err != nil {
+		return bill.Statement{}, err
+	}
+	in.Used = bill.GoOn(in.Spans, in.Used, b.cfg.Now())
+	return bill.Calculate(in)
+}
+
+func (b *Billing) input(ctx context.Context, tenant, month string, position uint64, sealed []bill.Statement) (bill.Input, error) {
+	window, err := schemas.ParseMonth(month)
+	if err != nil {
+		return bill.Input{}, err
 	}
 	in := bill.Input{Tenant: tenant, Month: month, AsOf: position, PlanVersion: b.cfg.PlanVersion}
 	var before []bill.Statement
@@ -158,16 +185,16 @@ func (b *Billing) draft(ctx context.Context, tenant, month string, position uint
 	}
 	if in.Spans == nil {
 		if in.Spans, err = b.cfg.Spans(tenant, window); err != nil {
-			return bill.Statement{}, err
+			return bill.Input{}, err
 		}
 	}
 	if in.Used, err = b.used(ctx, tenant, in.Spans, position); err != nil {
-		return bill.Statement{}, err
+		return bill.Input{}, err
 	}
 	if in.Adjustments, err = b.adjustments(ctx, tenant, position, before); err != nil {
-		return bill.Statement{}, err
+		return bill.Input{}, err
 	}
-	return bill.Calculate(in)
+	return in, nil
 }
 
 // adjustments are what came to sealed months after the newest of them was sealed: each

@@ -113,6 +113,23 @@ func TestClosedMonthsAreCorrectedByTheNext(t *testing.T) {
 	}
 }
 
+// Usage that goes on as it did comes to what the forecast says; a month that is over
+// comes to what it is.
+func TestForecast(t *testing.T) {
+	b := newBooks(t)
+	b.add(dollars(1, january, "opus", 10))
+	for days, want := range map[int]string{
+		1:  "base_fee  4900 ; usage_cost opus 34100 ; = 39000",
+		10: "base_fee  4900 ; usage_cost opus 3410 ; = 8310",
+		31: "base_fee  4900 ; usage_cost opus 1100 ; = 6000",
+	} {
+		b.now = january.AddDate(0, 0, days)
+		if s, err := b.billing.Forecast(t.Context(), "acme", "2026-01"); err != nil || short(s) != want {
+			t.Errorf("after %d days: %s, want %s, %v", days, short(s), want, err)
+		}
+	}
+}
+
 // The same position gives the same bytes, whatever came after it.
 func TestStatementsAreReproducible(t *testing.T) {
 	b := newBooks(t)

@@ -22,6 +22,7 @@ func newBilling(a *app) *cobra.Command {
 func newBillingStatement(a *app, use, short string) *cobra.Command {
 	var month string
 	var asOf uint64
+	var forecast bool
 	cmd := &cobra.Command{
 		Use: use + " TENANT", Short: short, Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeTenant,
 		Example: "  panda billing " + use + " acme-corp --month 2026-02",
@@ -30,11 +31,17 @@ func newBillingStatement(a *app, use, short string) *cobra.Command {
 			if asOf != 0 {
 				query.Set("as_of", strconv.FormatUint(asOf, 10))
 			}
+			if forecast {
+				query.Set("forecast", "1")
+			}
 			return a.showStatement(cmd, get(tenantPath(args[0], "statements", month), query))
 		},
 	}
 	monthFlag(cmd, &month)
 	cmd.Flags().Uint64Var(&asOf, "as-of", 0, "as it was at this ledger position (0: now)")
+	if use == "preview" {
+		cmd.Flags().BoolVar(&forecast, "forecast", false, "what the month comes to if usage goes on as it was so far")
+	}
 	return cmd
 }
 

@@ -107,12 +107,21 @@ func (a *API) statement(w http.ResponseWriter, r *http.Request, scope tenancy.Sc
 	if err != nil {
 		return err
 	}
+	forecast, err := boolQuery(r, "forecast")
+	if err != nil {
+		return err
+	}
+	if forecast && asOf != 0 {
+		return schemas.Invalid("/forecast", schemas.CodeNotAllowed, "a forecast is made from now, not from an earlier position")
+	}
 	stages, err := a.Stages()
 	if err != nil {
 		return err
 	}
 	var s bill.Statement
-	if asOf != 0 {
+	if forecast {
+		s, err = stages.of(t.ID).Billing.Forecast(r.Context(), t.ID, month.String())
+	} else if asOf != 0 {
 		s, err = stages.of(t.ID).Billing.AsOf(r.Context(), t.ID, month.String(), asOf)
 	} else {
 		s, err = stages.of(t.ID).Billing.Get(r.Context(), t.ID, month.String())

@@ -62,7 +62,7 @@ func TestStatements(t *testing.T) {
 	before := schemas.WindowOf(schemas.GrainMonth, month.Start.AddDate(0, -1, 0)).String()
 	for path, status := range map[string]int{
 		"/v1/tenants/beta-industries/statements": 404, "/v1/tenants/beta-industries/statements/" + month.String(): 404,
-		path + "/soon": 422, path + "/" + month.String() + "?as_of=0": 422,
+		path + "/soon": 422, path + "/" + month.String() + "?forecast=1": 200, path + "/" + month.String() + "?forecast=1&as_of=1": 422, path + "/" + month.String() + "?as_of=0": 422,
 	} {
 		if got := s.get(s.acme.key, path); got.status != status {
 			t.Errorf("%s: %d %s", path, got.status, got.body)

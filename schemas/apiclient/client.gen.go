@@ -4162,6 +4162,9 @@ type ResumeTenantParams struct {
 type GetStatementParams struct {
 	// AsOf A ledger position.
 	AsOf *int64 `form:"as_of,omitempty" json:"as_of,omitempty"`
+
+	// Forecast What the month comes to if usage goes on as it was so far.
+	Forecast *Switch `form:"forecast,omitempty" json:"forecast,omitempty"`
 }
 
 // SuspendTenantParams defines parameters for SuspendTenant.
@@ -11285,6 +11288,18 @@ func NewGetStatementRequest(server string, tenant TenantPath, month MonthPath, p
 		if params.AsOf != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "as_of", *params.AsOf, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Forecast != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "forecast", *params.Forecast, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
