@@ -149,7 +149,7 @@ func (r *Reader) Intake(ctx context.Context, from, to time.Time) (Intake, error)
 		return Intake{}, fmt.Errorf("read intake: %w", err)
 	}
 	var in Intake
-	err = each(rows, func() error {
+	err = rows.Each(func() error {
 		return rows.Scan(&in.Messages, &in.Events, &in.Accepted, &in.Duplicates, &in.Conflicts,
 			&in.Quarantined, &in.Late, &in.Unpriced)
 	})
@@ -177,7 +177,7 @@ func (r *Reader) Rejects(ctx context.Context, tenant string, from, to time.Time)
 		return Rejects{}, fmt.Errorf("read rejects: %w", err)
 	}
 	var out Rejects
-	err = each(rows, func() error { return rows.Scan(&out.Conflicts, &out.Quarantined, &out.Open) })
+	err = rows.Each(func() error { return rows.Scan(&out.Conflicts, &out.Quarantined, &out.Open) })
 	if err != nil {
 		return Rejects{}, fmt.Errorf("read rejects: %w", err)
 	}

@@ -71,7 +71,7 @@ func (t LiveTables) everywhere(ctx context.Context, name string, scan func(*ware
 		if err != nil {
 			return err
 		}
-		if err := each(rows, func() error { return scan(rows) }); err != nil {
+		if err := rows.Each(func() error { return scan(rows) }); err != nil {
 			return err
 		}
 	}

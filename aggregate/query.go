@@ -121,7 +121,7 @@ func (r *Reader) tenantRows(ctx context.Context, tenant, name string, scan func(
 	if err != nil {
 		return err
 	}
-	return each(rows, func() error { return scan(rows) })
+	return rows.Each(func() error { return scan(rows) })
 }
 
 // Usage answers q: from the live totals if they hold the window, else from the

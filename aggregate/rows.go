@@ -3,7 +3,6 @@ package aggregate
 import (
 	"context"
 	"embed"
-	"errors"
 	"fmt"
 	"time"
 
@@ -22,16 +21,6 @@ type DB interface {
 	// Database is the one that all tenants share, and that has the ledger.
 	Database() string
 	Query(ctx context.Context, sql string, params ...warehouse.Param) (*warehouse.Rows, error)
-}
-
-// each calls scan for every row and closes the rows.
-func each(rows *warehouse.Rows, scan func() error) error {
-	for rows.Next() {
-		if err := scan(); err != nil {
-			return errors.Join(err, rows.Close())
-		}
-	}
-	return errors.Join(rows.Err(), rows.Close())
 }
 
 // nameDest and totalsDest are where a row's columns go, in the order in which
@@ -70,7 +59,7 @@ func rollupPosition(ctx context.Context, db DB) (Position, error) {
 
 func scanPosition(rows *warehouse.Rows, action string) (Position, error) {
 	var p Position
-	err := each(rows, func() error {
+	err := rows.Each(func() error {
 		var ms int64
 		err := rows.Scan(&p.Seq, &ms)
 		p.Time = time.UnixMilli(ms).UTC()

@@ -47,7 +47,7 @@ func (r *Reader) Sums(ctx context.Context) (Sums, error) {
 	var out Sums
 	var count uint64
 	var cost string
-	if err := each(rows, func() error { return rows.Scan(&count, &out.Calls, &out.Tokens, &cost) }); err != nil {
+	if err := rows.Each(func() error { return rows.Scan(&count, &out.Calls, &out.Tokens, &cost) }); err != nil {
 		return Sums{}, fmt.Errorf("sum ledger: %w", err)
 	}
 	if out.Cost, err = schemas.ParseMoney(cost); err != nil {

@@ -71,7 +71,7 @@ func (t *Tables) Quarantined(ctx context.Context, tenant string, at Place) (Quar
 
 func scanQuarantine(rows *warehouse.Rows) ([]QuarantineRow, error) {
 	var list []QuarantineRow
-	err := each(rows, func() error {
+	err := rows.Each(func() error {
 		var r QuarantineRow
 		var body string
 		err := rows.Scan(&r.Tenant, &r.Seq, &r.Idx, &r.ReceivedAt, &r.Subject, &r.Reason,
@@ -118,7 +118,7 @@ func (t *Tables) Conflicts(ctx context.Context, tenant string, before Place, lim
 		return nil, fmt.Errorf("list conflicts: %w", err)
 	}
 	var list []ConflictRow
-	err = each(rows, func() error {
+	err = rows.Each(func() error {
 		var r ConflictRow
 		var body string
 		err := rows.Scan(&r.Tenant, &r.Seq, &r.Idx, &r.ReceivedAt, &r.Source, &r.ID, &r.FirstSeq, &body)
@@ -153,7 +153,7 @@ func (t *Tables) Lookup(ctx context.Context, tenant, source string, ids []string
 		return nil, fmt.Errorf("look up events: %w", err)
 	}
 	found := make(map[string]uint64, len(ids))
-	err = each(rows, func() error {
+	err = rows.Each(func() error {
 		var id string
 		var seq uint64
 		err := rows.Scan(&id, &seq)

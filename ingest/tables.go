@@ -4,7 +4,6 @@ import (
 	"context"
 	"embed"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -61,16 +60,6 @@ const (
 	lookupVoidsMax = 256
 )
 
-// each calls scan for every row and closes the rows.
-func each(rows *warehouse.Rows, scan func() error) error {
-	for rows.Next() {
-		if err := scan(); err != nil {
-			return errors.Join(err, rows.Close())
-		}
-	}
-	return errors.Join(rows.Err(), rows.Close())
-}
-
 // Head implements Store.
 func (t *Tables) Head(ctx context.Context, shard uint32) (Head, error) {
 	var head Head
@@ -81,7 +70,7 @@ func (t *Tables) Head(ctx context.Context, shard uint32) (Head, error) {
 		return Head{}, err
 	}
 	answers := 0
-	err = each(rows, func() error {
+	err = rows.Each(func() error {
 		answers++
 		return rows.Scan(&count, &head.To, &head.Epoch, &head.PriceRevision, &committedMS)
 	})
@@ -98,7 +87,7 @@ func (t *Tables) Head(ctx context.Context, shard uint32) (Head, error) {
 	if err != nil {
 		return Head{}, err
 	}
-	err = each(rows, func() error { return rows.Scan(&head.Keys) })
+	err = rows.Each(func() error { return rows.Scan(&head.Keys) })
 	return head, err
 }
 
@@ -110,7 +99,7 @@ func (t *Tables) Keys(ctx context.Context, after, upTo uint64, add func(*Key)) e
 		return err
 	}
 	var key [16]byte
-	return each(rows, func() error {
+	return rows.Each(func() error {
 		if err := rows.Scan(&key); err != nil {
 			return err
 		}
@@ -134,7 +123,7 @@ func (t *Tables) Known(ctx context.Context, keys []Key, upTo uint64) (map[Key]Ke
 		}
 		var text string
 		var row KeyRow
-		err = each(rows, func() error {
+		err = rows.Each(func() error {
 			if err := rows.Scan(&text, &row.Content, &row.Seq); err != nil {
 				return err
 			}
@@ -194,7 +183,7 @@ func (t *Tables) Accepted(ctx context.Context, refs []TenantRef, upTo uint64) ([
 			if err != nil {
 				return nil, err
 			}
-			err = each(rows, func() error {
+			err = rows.Each(func() error {
 				a, err := scanAccepted(rows)
 				a.Tenant = tenant
 				found = append(found, a)

@@ -18,7 +18,7 @@ func (t *Tables) Range(ctx context.Context, shard uint32, from uint64) (row Ledg
 		return row, 0, err
 	}
 	found := false
-	err = each(rows, func() error {
+	err = rows.Each(func() error {
 		found = true
 		return rows.Scan(&row.Epoch, &row.From, &row.To, &row.Messages, &row.Events, &row.Accepted, &row.Duplicates,
 			&row.Conflicts, &row.Quarantined, &row.Calls, &row.Unpriced, &row.Late, &row.Tokens, &row.Cost, &row.RowHash,
@@ -40,7 +40,7 @@ func (t *Tables) Erased(ctx context.Context, shard uint32, from uint64) ([]Erase
 		return nil, err
 	}
 	var parts []Erased
-	err = each(rows, func() error {
+	err = rows.Each(func() error {
 		var e Erased
 		var whole uint8
 		s := &e.Sums

@@ -112,7 +112,7 @@ func (a *Auditor) Tail(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find the end of the ledger: %w", err)
 	}
-	if err := each(rows, func() error { return rows.Scan(&before) }); err != nil {
+	if err := rows.Each(func() error { return rows.Scan(&before) }); err != nil {
 		return fmt.Errorf("find the end of the ledger: %w", err)
 	}
 	a.moveTo(before)

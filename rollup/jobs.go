@@ -261,7 +261,7 @@ func (j *Jobs) loadLastRuns(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read last runs: %w", err)
 	}
-	err = each(rows, func() error {
+	err = rows.Each(func() error {
 		var name, outcome, detail string
 		var startedMS, finishedMS int64
 		if err := rows.Scan(&name, &startedMS, &finishedMS, &outcome, &detail); err != nil {

@@ -40,7 +40,7 @@ func readPosition(ctx context.Context, db DB, job string) (Reached, error) {
 		return Reached{}, fmt.Errorf("read position of %s: %w", job, err)
 	}
 	var r Reached
-	err = each(rows, func() error {
+	err = rows.Each(func() error {
 		var finishedMS int64
 		err := rows.Scan(&r.Position, &finishedMS)
 		r.Finished = time.UnixMilli(finishedMS)

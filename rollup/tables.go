@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"embed"
-	"errors"
 	"fmt"
 	"time"
 
@@ -85,7 +84,7 @@ func (t Tables) Ranges(ctx context.Context, shard uint32, position uint64, limit
 		return nil, fmt.Errorf("read ledger after %d: %w", position, err)
 	}
 	var ranges []Range
-	err = each(rows, func() error {
+	err = rows.Each(func() error {
 		ranges = append(ranges, Range{})
 		r := &ranges[len(ranges)-1]
 		return rows.Scan(&r.From, &r.To, &r.Pairs)
@@ -106,7 +105,7 @@ func (t Tables) Dirty(ctx context.Context, shard uint32, after, upto uint64) ([]
 		return nil, fmt.Errorf("read dirty hours: %w", err)
 	}
 	var dirty []DirtyHour
-	err = each(rows, func() error {
+	err = rows.Each(func() error {
 		dirty = append(dirty, DirtyHour{})
 		d := &dirty[len(dirty)-1]
 		return rows.Scan(&d.Tenant, &d.Start)
@@ -147,14 +146,4 @@ func (t Tables) recompute(ctx context.Context, place placement.Place, shard uint
 		warehouse.Param{Name: "last_tenant", Value: b.Last.Tenant},
 		warehouse.Param{Name: "last_s", Value: b.Last.Start})
 	return t.db.Exec(ctx, statement(string(b.Grain)+"s"), params...)
-}
-
-// each calls scan for every row and closes the rows.
-func each(rows *warehouse.Rows, scan func() error) error {
-	for rows.Next() {
-		if err := scan(); err != nil {
-			return errors.Join(err, rows.Close())
-		}
-	}
-	return errors.Join(rows.Err(), rows.Close())
 }

@@ -322,7 +322,7 @@ func (v *verification) query(ctx context.Context, name string, scan func(*wareho
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	if err := each(rows, func() error { return scan(rows) }); err != nil {
+	if err := rows.Each(func() error { return scan(rows) }); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil

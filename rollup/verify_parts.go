@@ -101,7 +101,7 @@ func brokenParts(ctx context.Context, db DB, table tableName) (parts int, broken
 	if err != nil {
 		return 0, nil, fmt.Errorf("check files of %s: %w", table, err)
 	}
-	err = each(rows, func() error {
+	err = rows.Each(func() error {
 		var name, why string
 		var passed bool
 		if err := rows.Scan(&name, &passed, &why); err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/minio/highwayhash"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/agentik-os/panda/internal/durable"
 	"github.com/agentik-os/panda/schemas"
 )
 
@@ -209,7 +210,7 @@ func (s *scrubbing) run(dataDir string) error {
 				return fmt.Errorf("write over %s: %w", path, err)
 			}
 		}
-		if err := syncDir(dir); err != nil {
+		if err := durable.SyncDir(dir); err != nil {
 			return err
 		}
 	}

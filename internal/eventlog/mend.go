@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/agentik-os/panda/internal/durable"
 	"github.com/agentik-os/panda/internal/failpoint"
 )
 
@@ -150,7 +151,7 @@ func settle(dataDir string) error {
 				return fmt.Errorf("settle the store: %w", err)
 			}
 		}
-		if err := syncDir(dir); err != nil {
+		if err := durable.SyncDir(dir); err != nil {
 			return fmt.Errorf("settle the store: %w", err)
 		}
 	}
@@ -181,14 +182,6 @@ func rewrite(path string) error {
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
-}
-
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 // InProcessConn is how the client reaches the server that runs now.

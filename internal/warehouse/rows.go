@@ -2,6 +2,7 @@ package warehouse
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math/big"
 
@@ -28,6 +29,16 @@ func (r *Rows) Next() bool {
 	}
 	r.run.row()
 	return true
+}
+
+// Each calls scan for every row and closes the rows. It ends at the first error of scan.
+func (r *Rows) Each(scan func() error) error {
+	for r.Next() {
+		if err := scan(); err != nil {
+			return errors.Join(err, r.Close())
+		}
+	}
+	return errors.Join(r.Err(), r.Close())
 }
 
 // Err is why Next returned false, or nil at the end of the result. A result whose

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/agentik-os/panda/internal/durable"
 )
 
 // What the engine says of an INSERT is not all there is to know. Measured with a disk
@@ -66,13 +68,13 @@ func (h *handler) settle(c *conn, st *statement, since time.Time) error {
 		case errors.Is(err, fs.ErrNotExist):
 			continue
 		case err == nil:
-			err = syncDir(part)
+			err = durable.SyncDir(part)
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return diskError("settle part "+entry.Name()+" of "+table, err)
 		}
 	}
-	if err := syncDir(dir); err != nil {
+	if err := durable.SyncDir(dir); err != nil {
 		return diskError("fsync the directory of "+table, err)
 	}
 	return nil
@@ -225,7 +227,7 @@ func syncTree(root string) error {
 		if err != nil {
 			return err
 		}
-		if err := syncDir(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := durable.SyncDir(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		if strings.Count(below, string(filepath.Separator)) >= tableDepth-1 {
@@ -237,12 +239,4 @@ func syncTree(root string) error {
 		return diskError("fsync the directories of tables", err)
 	}
 	return nil
-}
-
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
