@@ -122,7 +122,7 @@ func TestTidyImports(t *testing.T) {
 var pureFiles = []string{
 	"ingest/identity.go", "ingest/verdict.go", "ingest/envelope.go", "ingest/filter.go",
 	"aggregate/fold.go", "aggregate/foldspent.go", "aggregate/decide.go", "aggregate/decide_message.go", "rollup/plan.go",
-	"alerting/threshold.go", "alerting/page.go",
+	"alerting/threshold.go", "alerting/page.go", "alerting/outbox/plan.go", "alerting/outbox/schedule.go",
 	"schemas/money.go", "schemas/tokens.go", "schemas/price_rate.go", "schemas/window.go",
 }
 
