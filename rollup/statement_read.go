@@ -22,7 +22,7 @@ func (b *Billing) query(ctx context.Context, tenant, name string, scan func(*war
 	if err != nil {
 		return err
 	}
-	return each(rows, func() error { return scan(rows) })
+	return rows.Each(func() error { return scan(rows) })
 }
 
 func between(from, to time.Time, position uint64) []warehouse.Param {

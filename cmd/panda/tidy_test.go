@@ -123,6 +123,7 @@ var pureFiles = []string{
 	"ingest/identity.go", "ingest/verdict.go", "ingest/envelope.go", "ingest/filter.go",
 	"aggregate/fold.go", "aggregate/foldspent.go", "aggregate/decide.go", "aggregate/decide_message.go", "rollup/plan.go",
 	"alerting/threshold.go", "alerting/page.go", "rollup/bill/calculate.go", "rollup/bill/settle.go", "rollup/bill/adjust.go",
+	"alerting/outbox/plan.go", "alerting/outbox/schedule.go",
 	"schemas/money.go", "schemas/tokens.go", "schemas/price_rate.go", "schemas/window.go",
 }
 
