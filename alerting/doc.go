@@ -34,6 +34,12 @@
 // changed and the threshold is crossed under the new one too, the alert of the new
 // revision takes its place, and the old one is superseded.
 //
+// # Rules
+//
+// Package rule reads people's own rules and runs them. Their alerts come in episodes: one
+// fires, is resolved, and the next may fire. [Book.Episodes] says which is open, and
+// [Once] runs what an episode does beside telling people.
+//
 // # Time
 //
 // Which period it is, a reading says, and a node whose clock is wrong says it wrongly.

@@ -35,7 +35,8 @@
 //
 // It is level-triggered: what was missed is found with the next look. Which episode is
 // open is said by the log alone, so a restart or another node fires nothing twice; it
-// forgets how long a condition has held, and begins to wait anew. A rule that is taken
+// forgets how long a condition has held, and begins to wait anew. A node that begins to
+// decide looks at everything once, daily rules as well. A rule that is taken
 // from the file, or changed so that its Hash is another one, ends its alerts as
 // rule_removed.
 //

@@ -79,7 +79,11 @@ func alertGrid(list []alertLine) grid {
 		textColumn("fired at"), textColumn("state"), textColumn("alert")}}
 	for i := range list {
 		l := &list[i]
-		g.rows = append(g.rows, []string{l.Severity, strconv.Itoa(l.Threshold) + "%", l.Title, l.Period, l.Tenant, stamp(l.FiredAt), l.State, l.ID})
+		crossed := "" // of a rule there is no threshold
+		if l.Threshold > 0 {
+			crossed = strconv.Itoa(l.Threshold) + "%"
+		}
+		g.rows = append(g.rows, []string{l.Severity, crossed, l.Title, l.Period, l.Tenant, stamp(l.FiredAt), l.State, l.ID})
 	}
 	return g
 }
