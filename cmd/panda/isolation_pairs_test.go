@@ -45,6 +45,12 @@ func (w *walk) choices(name string) (choice, bool) {
 		return choice{own: a.invited, foreign: []string{b.invited, w.gamma.invited}, unknown: "inv_" + unknownID}, true
 	case "quarantine/{id}":
 		return choice{own: a.held, foreign: []string{b.held, w.gamma.held}, unknown: "999999-0"}, true
+	case "channels/{channel}":
+		return choice{own: a.channel, foreign: []string{b.channel, w.gamma.channel}, unknown: "chn_" + unknownID}, true
+	case "mutes/{mute}":
+		return choice{own: a.mute, foreign: []string{b.mute, w.gamma.mute}, unknown: "mut_" + unknownID}, true
+	case "deliveries/{delivery}":
+		return choice{own: a.delivery(), foreign: []string{b.delivery(), w.gamma.delivery()}, unknown: "dlv_" + unknownID + unknownID}, true
 	case "alerts/{alert}":
 		return choice{own: a.alert, foreign: []string{b.alert, w.gamma.alert}, unknown: "alr_" + unknownID + unknownID}, true
 	case "operations/{operation}":
@@ -312,6 +318,10 @@ func (w *walk) expendable(name, own string) string {
 		return w.alpha.newMember()
 	case "invitations/{invitation}":
 		return w.alpha.newInvitation()
+	case "channels/{channel}":
+		return w.alpha.newChannel()
+	case "mutes/{mute}":
+		return w.alpha.newMute()
 	}
 	return own
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,7 +21,9 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/agentik-os/panda/alerting"
+	"github.com/agentik-os/panda/alerting/outbox"
 	"github.com/agentik-os/panda/internal/auth/oidc/oidctest"
+	"github.com/agentik-os/panda/internal/contact"
 	"github.com/agentik-os/panda/internal/eventlog"
 	"github.com/agentik-os/panda/internal/tenancy"
 	"github.com/agentik-os/panda/schemas"
@@ -237,6 +240,8 @@ type side struct {
 	invited  string
 	held     string // a place in quarantine
 	alert    string
+	channel  string
+	mute     string
 	revision string
 	lastSeq  uint64
 }
@@ -336,17 +341,51 @@ func (s *side) fill() {
 	}
 	ack := s.publish(s.key, schemas.DirectSubject(s.id), `{"`+s.n("broken")+`": `)
 	s.held = fmt.Sprintf("%d-0", ack)
+	s.channel, s.mute = s.newChannel(), s.newMute()
 	s.alert = s.fire()
 	if err := w.p.shards[0].live.WaitFor(w.Context(), max(ack, s.lastSeq)); err != nil {
 		w.Fatal(err)
 	}
 }
 
+// newChannel tells of alerts where nobody listens.
+func (s *side) newChannel() string {
+	s.w.Helper()
+	made, _, err := s.w.p.registry.AddChannel(s.w.Context(), tenancy.Actor{ID: "system:test"}, s.id, contact.Draft{
+		Channel: contact.Channel{Name: s.n("channel") + tenancy.NewID(4), Type: contact.Webhook, Severity: "critical"}, Address: "https://hooks.invalid/" + s.n("hook")})
+	if err != nil {
+		s.w.Fatal(err)
+	}
+	return made.ID
+}
+
+func (s *side) newMute() string {
+	s.w.Helper()
+	made, err := s.w.p.registry.Mute(s.w.Context(), tenancy.Actor{ID: "system:test"}, s.id, contact.Mute{Rule: s.n("muted"), Until: time.Now().Add(time.Hour), Reason: s.n("reason")})
+	if err != nil {
+		s.w.Fatal(err)
+	}
+	return made.ID
+}
+
+// delivery is one of the tenant's, once there is one.
+func (s *side) delivery() string {
+	s.w.Helper()
+	for s.w.Context().Err() == nil {
+		if list, _ := s.w.p.alerts.outbox.Deliveries(outbox.Query{Tenant: s.id, Max: 1}); len(list) > 0 {
+			return list[0].ID
+		}
+		runtime.Gosched()
+	}
+	s.w.Fatal("there is no delivery")
+	return ""
+}
+
 // fire decides an alert of the tenant.
 func (s *side) fire() string {
 	s.w.Helper()
-	id := alerting.Identity{Tenant: s.id, Rule: s.n("rule"), Name: s.n("agent"), Period: "2026-02"}
-	_, err := alerting.NewDecider(s.w.p.log).Decide(s.w.Context(), alerting.Record{Alert: id.ID(), Kind: alerting.Fired, Identity: id, Severity: alerting.SeverityWarning,
+	id := alerting.Identity{Tenant: s.id, Rule: alerting.RuleThreshold, Limit: alerting.LimitMonthlyBudget, Name: s.n("agent"), Period: "2026-02", Threshold: 100}
+	_, err := alerting.NewDecider(s.w.p.log).Decide(s.w.Context(), alerting.Record{Alert: id.ID(), Kind: alerting.Fired, Identity: id, Severity: alerting.SeverityCritical,
 		At: time.Now(), Facts: alerting.Facts{TenantName: s.n("name"), Condition: s.n("condition"), Next: s.n("next")}})
 	if err == nil {
 		var state eventlog.State
