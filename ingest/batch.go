@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strconv"
 	"time"
@@ -113,6 +114,7 @@ func (w *Writer) collect(ctx context.Context, records []Record, after uint64, ex
 		if len(b.steps) >= w.cfg.BatchRowsMax {
 			return b, records[i:], nil
 		}
+		runtime.Gosched() // requests at the door come first
 		if err := b.pass(ctx, records[i].Seq, w.cfg.Gone); err != nil {
 			return b, nil, err
 		}

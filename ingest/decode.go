@@ -3,6 +3,7 @@ package ingest
 import (
 	"errors"
 	"hash/maphash"
+	"runtime"
 	"strings"
 	"unicode/utf8"
 
@@ -96,6 +97,10 @@ func (d *EventDecoder) Any(raw []byte, limit int) ([]Decoded, error) {
 	return d.out, nil
 }
 
+// yieldEvery is after how many events of a batch others are let through: 64 take half a
+// millisecond, and a small batch that has come meanwhile does not wait for a large one.
+const yieldEvery = 64
+
 // Batch decodes an array of at most limit events; see DecodeBatch.
 func (d *EventDecoder) Batch(raw []byte, limit int) ([]Decoded, error) {
 	d.rewind()
@@ -114,6 +119,9 @@ func (d *EventDecoder) Batch(raw []byte, limit int) ([]Decoded, error) {
 		}
 		if len(d.out) == limit {
 			return nil, schemas.Invalid("", schemas.CodeTooMany, "more than %d events; send them in several batches", limit)
+		}
+		if len(d.out)%yieldEvery == yieldEvery-1 {
+			runtime.Gosched()
 		}
 		start := s.i
 		s.depth = 0 // how deep an event may nest does not depend on how it is sent

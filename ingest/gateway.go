@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -260,6 +261,7 @@ func (g *Gateway) handle(r *http.Request, scope tenancy.Scope, in door, x *excha
 	if err := x.decode(r, g.cfg.BatchEventsMax); err != nil {
 		return err
 	}
+	runtime.Gosched() // a batch is milliseconds of work; others do not wait for all of it
 	x.judge(g.cfg.Now(), in.pastMax)
 	if len(x.events) == 0 && len(x.decoded) > 0 {
 		return x.allRejected()
@@ -313,6 +315,7 @@ func (g *Gateway) store(ctx context.Context, tenant string, in door, x *exchange
 	for parts := []int{len(x.events)}; len(parts) > 0 && stored < len(x.events); {
 		n := parts[len(parts)-1]
 		events := x.events[stored : stored+n]
+		runtime.Gosched()
 		x.envelope = EncodeEnvelope(x.envelope[:0], tenant, events, in.flags, g.cfg.Key)
 		if len(x.envelope) > g.cfg.EnvelopeBytesMax && n > 1 {
 			parts = append(parts[:len(parts)-1], n-n/2, n/2)

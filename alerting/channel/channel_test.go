@@ -487,3 +487,27 @@ func TestSettings(t *testing.T) {
 		}
 	}
 }
+
+// TestPlainCallsStayInside: without TLS a call leads into the networks that were allowed
+// and nowhere else, whatever its name answers.
+func TestPlainCallsStayInside(t *testing.T) {
+	answers := nameServer(t, []byte{8, 8, 8, 8})
+	guard := channel.NewGuard(channel.GuardConfig{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Insecure: true,
+		Resolver: &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "udp", answers)
+		}}})
+	if err := guard.CheckURL("/url", "http://8.8.8.8/x"); !errors.Is(err, schemas.ErrInvalid) {
+		t.Errorf("a public address without TLS: %v", err)
+	}
+	if err := guard.CheckURL("/url", "http://127.0.0.1:1/x"); err != nil {
+		t.Errorf("an allowed one: %v", err)
+	}
+	c, err := channel.New(channel.TypeWebhook, channel.Settings{URL: "http://hooks.your-domain.com/x", Secret: secret(t)}, channel.Config{Guard: guard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = c.Send(t.Context(), message(alerting.Fired, ""))
+	if permanent, _ := failure(t, err); !permanent || !errors.Is(err, channel.ErrNotAllowed) {
+		t.Errorf("a name that leads to a public address: %v", err)
+	}
+}

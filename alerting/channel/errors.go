@@ -40,7 +40,7 @@ func callError(err error) error {
 	}
 	if errors.Is(err, ErrNotAllowed) {
 		// The connection's own words name the address: who asks could map the network.
-		return &Error{What: "call", Cause: fmt.Errorf("%w: the address leads into a private network", ErrNotAllowed), permanent: true}
+		return &Error{What: "call", Cause: fmt.Errorf("%w: the address leads into a private network, or out of the allowed ones without TLS", ErrNotAllowed), permanent: true}
 	}
 	return &Error{What: "call", Cause: err}
 }

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -75,10 +76,14 @@ func NewGuard(cfg GuardConfig) *Guard {
 // Dial connects to host:port. The address that it really connects to is looked at; an
 // error for one that is not allowed matches [ErrNotAllowed].
 func (g *Guard) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	plain := ctx.Value(plainly{}) != nil
 	d := net.Dialer{Timeout: g.cfg.Timeout, Resolver: g.cfg.Resolver, Control: func(_, resolved string, _ syscall.RawConn) error {
 		at, err := netip.ParseAddrPort(resolved)
 		if err != nil {
 			return fmt.Errorf("%w: %q is no address", ErrNotAllowed, resolved)
+		}
+		if plain && !g.named(at.Addr()) {
+			return fmt.Errorf("%w: %q is not in a network of alert-allow, and http is for those alone", ErrNotAllowed, hostOf(address))
 		}
 		if !g.allowed(at.Addr()) {
 			// The address is not said: who asks could map the network with it.
@@ -106,15 +111,18 @@ func prefixes(texts ...string) (list []netip.Prefix) {
 	return list
 }
 
+// plainly marks the context of a call without TLS.
+type plainly struct{}
+
 // allowed reports whether an address may be connected to.
 func (g *Guard) allowed(a netip.Addr) bool {
+	return g.named(a) || public(a.Unmap().WithZone(""))
+}
+
+// named reports whether an address is in a network that Allow names.
+func (g *Guard) named(a netip.Addr) bool {
 	a = a.Unmap().WithZone("")
-	for _, p := range g.cfg.Allow {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return public(a)
+	return slices.ContainsFunc(g.cfg.Allow, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // public reports whether an address is one of the public internet, and not one in
@@ -178,12 +186,17 @@ func (g *Guard) CheckURL(pointer, text string) error {
 	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
 	if a, err := netip.ParseAddr(host); err == nil && !g.allowed(a) || err != nil && (host == "localhost" || strings.HasSuffix(host, ".localhost")) && !g.allowed(netip.AddrFrom4([4]byte{127, 0, 0, 1})) {
 		return schemas.Invalid(pointer, schemas.CodeNotAllowed, "%q leads into a private network; whoever runs the server can allow it with alert-allow", host)
+	} else if err == nil && u.Scheme == "http" && !g.named(a) {
+		return schemas.Invalid(pointer, schemas.CodeNotAllowed, "http is for the networks of alert-allow alone, and %q is in none", host)
 	}
 	return nil
 }
 
 // post sends a body and judges the answer.
 func (g *Guard) post(ctx context.Context, address string, header http.Header, body []byte) error {
+	if strings.HasPrefix(strings.ToLower(address), "http:") {
+		ctx = context.WithValue(ctx, plainly{}, true)
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
 	if err != nil {
 		return &Error{What: "address", Cause: errors.New("it cannot be read"), permanent: true}

@@ -65,6 +65,7 @@ const (
 	rowFresh      = "fresh"
 	rowFair       = "fair"
 	rowFairApart  = "fair-shards"
+	rowAlerted    = "alerted"
 	rowMonth      = "month"
 	rowHour       = "hour"
 	rowDisk       = "disk"
@@ -75,7 +76,7 @@ const (
 )
 
 func benchRows() []string {
-	return []string{rowThroughput, rowShare, rowAck, rowVisible, rowDecision, rowFresh, rowFair, rowFairApart, rowMonth, rowHour, rowDisk, rowRSS, rowRestart, rowPeer, rowTenants}
+	return []string{rowThroughput, rowShare, rowAck, rowVisible, rowDecision, rowFresh, rowFair, rowFairApart, rowAlerted, rowMonth, rowHour, rowDisk, rowRSS, rowRestart, rowPeer, rowTenants}
 }
 
 // The roles of the command: a person's, and the load generator's.
@@ -185,6 +186,7 @@ func (b *benchRun) run(ctx context.Context, changed func(flag string) bool) (err
 	}{
 		{[]string{rowAck, rowVisible, rowDecision, rowFresh, rowFair, rowThroughput, rowShare, rowPeer}, b.serving},
 		{[]string{rowFairApart}, b.fairApart},
+		{[]string{rowAlerted}, b.alerted},
 		{[]string{rowDisk}, b.disk},
 		{[]string{rowMonth, rowHour}, b.history},
 		{[]string{rowRSS, rowRestart}, b.process},
@@ -241,6 +243,7 @@ func (b *benchRun) describe() {
 	r.Fact("fair", "a quiet tenant's %d batches/s of %d events, eight times %s alone and as long beside %d connections of another one that sends batches of %d events, each with an agent of its own, as fast as it is answered or refused; their plans are pro and starter; in fair-shards they are in two of four shards",
 		benchQuietPace, benchPacedBatch, s.paced/2, benchFloodWorkers, benchBatch)
 	r.Fact("ack, visible, decision, fresh", "%d batches/s of %d events, evenly spaced, for %s", benchPace, benchPacedBatch, s.paced)
+	r.Fact("alerted", "%d tenants, each with a budget that its first event crosses and a webhook in another goroutine, one after the other, beside %d batches/s of %d events of others", alertTenants, benchPace, benchPacedBatch)
 	r.Fact("month, hour", "%s events of %d tenants in one month", grouped(int64(s.monthRows)), s.monthTenants)
 	r.Fact("rss, restart", "%s events of %s tenants", grouped(s.restartRows), grouped(int64(s.tenantsMany)))
 	r.Fact("tenants", "%s tenants, each with an owner and a key, against %d", grouped(int64(s.tenantsMany)), benchFewTenants)
@@ -314,8 +317,13 @@ func (b *benchRun) config(name string) Config {
 
 // start starts a pipeline and waits until it counts.
 func (b *benchRun) start(ctx context.Context, name string, shards uint32) (*pipeline, error) {
+	return b.startWith(ctx, name, func(cfg *Config) { cfg.Shards = shards })
+}
+
+// startWith is start with settings that differ.
+func (b *benchRun) startWith(ctx context.Context, name string, change func(*Config)) (*pipeline, error) {
 	cfg := b.config(name)
-	cfg.Shards = shards
+	change(&cfg)
 	p, err := startPipeline(ctx, cfg, cfg.logger(b.stderr))
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 func (p *pipeline) routes(running context.Context, usage usageLog) {
 	cursors := httpapi.Cursors{Key: p.keyFor("cursors")}
 	apidoc.Register(p.server)
+	p.server.HandlePublic("GET /alerts/{alert}", http.HandlerFunc(serveAlertPage))
 	p.gateway.Routes(p.server)
 	operations := &httpapi.Operations{Base: running}
 	invitations := auth.Invitations{Key: p.keyFor("invitations")}

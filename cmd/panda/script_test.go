@@ -2,11 +2,15 @@ package main
 
 import (
 	"flag"
+	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -56,6 +60,7 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	mail := channeltest.StartMail(t, true)
+	hooks, hookDir := keptHooks(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
@@ -64,13 +69,40 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			for name, value := range map[string]string{
 				"HOME": env.WorkDir, "XDG_CACHE_HOME": cache, "PANDA_DATA": filepath.Join(env.WorkDir, "data"),
-				"PANDA_LOG_LEVEL": "error", "MAIL_URL": mail.URL, "MAIL_DIR": filepath.Dir(mail.RootsFile), "PANDA_TENANT": "acme-corp", "LC_ALL": "C.UTF-8",
+				"PANDA_LOG_LEVEL": "error", "MAIL_URL": mail.URL, "MAIL_DIR": filepath.Dir(mail.RootsFile), "HOOK_URL": hooks, "HOOK_DIR": hookDir, "PANDA_TENANT": "acme-corp", "LC_ALL": "C.UTF-8",
 			} {
 				env.Setenv(name, value)
 			}
 			return nil
 		},
 	})
+}
+
+// keptHooks starts a receiver of webhooks that keeps each body in a file of its directory,
+// named by the first part of the path and how many came there before. /gone is gone.
+func keptHooks(t *testing.T) (address, dir string) {
+	dir = t.TempDir()
+	var mu sync.Mutex
+	counts := map[string]int{}
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := strings.Trim(r.URL.Path, "/")
+		if name == "gone" {
+			w.WriteHeader(http.StatusGone)
+			return
+		}
+		body, err := io.ReadAll(r.Body)
+		mu.Lock()
+		defer mu.Unlock()
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, fmt.Sprintf("%s-%d.json", filepath.Base(name), counts[name])), body, 0o600)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		counts[name]++
+	}))
+	t.Cleanup(receiver.Close)
+	return receiver.URL, dir
 }
 
 // await waits until a process that runs in the background has made a file.
