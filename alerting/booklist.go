@@ -49,6 +49,9 @@ type Query struct {
 	Severity Severity
 	Rule     string
 	Limit    string // the limit's word, such as monthly_budget
+	// Unacked: nobody has taken note since it fired or was reopened. With State firing
+	// they are what a dashboard has to tell.
+	Unacked bool
 	// Since: fired at that moment or later.
 	Since time.Time
 	// After is a cursor: what List returned as next.
@@ -92,7 +95,7 @@ func (b *Book) List(q Query) (alerts []Alert, next string) {
 func (q *Query) matches(of *page) bool {
 	i := &of.identity
 	return (q.State == "" || q.State == of.state()) && (q.Severity == "" || q.Severity == of.severity) &&
-		(q.Rule == "" || q.Rule == i.Rule) && (q.Limit == "" || q.Limit == i.Limit) && !of.firedAt.Before(q.Since)
+		(q.Rule == "" || q.Rule == i.Rule) && (q.Limit == "" || q.Limit == i.Limit) && (!q.Unacked || of.ackedFor < of.episode) && !of.firedAt.Before(q.Since)
 }
 
 // of returns the pages of a tenant, of the platform, or of everyone, oldest first.

@@ -32,8 +32,9 @@ func newAlerts(a *app) *cobra.Command {
 }
 
 func newAlertsList(a *app) *cobra.Command {
-	var tenant, state string
+	var tenant, state, unacked string
 	var limit int
+	var unread bool
 	cmd := &cobra.Command{
 		Use: "list", Short: "List alerts, those that fired last first", Args: cobra.NoArgs,
 		Long: "An alert fires once when a threshold of a budget or a quota is crossed, and is resolved when usage falls below it\n" +
@@ -44,7 +45,10 @@ func newAlertsList(a *app) *cobra.Command {
 				return usagef("--limit %d: a count is not negative", limit)
 			}
 			return a.with(cmd.Context(), func(c *apiClient) error {
-				body, list, err := allPages(cmd.Context(), c, "/v1/alerts", params("tenant", tenant, "state", state), "alerts", limit, alertPage.read)
+				if unread {
+					unacked = "1"
+				}
+				body, list, err := allPages(cmd.Context(), c, "/v1/alerts", params("tenant", tenant, "state", state, "unacked", unacked), "alerts", limit, alertPage.read)
 				if err != nil {
 					return err
 				}
@@ -60,6 +64,7 @@ func newAlertsList(a *app) *cobra.Command {
 	}
 	a.tenantFlag(cmd, &tenant)
 	cmd.Flags().StringVar(&state, "state", "", "only alerts in this state: firing, resolved, superseded or expired")
+	cmd.Flags().BoolVar(&unread, "unacked", false, "only those that nobody has taken note of")
 	cmd.Flags().IntVarP(&limit, "limit", "n", 50, "how many at most (0: all)")
 	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions([]string{string(alerting.Firing), string(alerting.Ended),
 		string(alerting.Replaced), string(alerting.Over)}, cobra.ShellCompDirectiveNoFileComp))

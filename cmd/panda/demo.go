@@ -193,6 +193,9 @@ func (d *demoRun) show(ctx context.Context) error {
 	if verified != nil && !errors.Is(verified, errFoundWrong) {
 		return verified
 	}
+	if err := d.alerts(ctx); err != nil {
+		return err
+	}
 	d.timings(want.Counts.Sent)
 	if err := d.serveOn(ctx); err != nil {
 		return err
@@ -318,6 +321,32 @@ func (d *demoRun) verify(ctx context.Context) error {
 	}
 	defer res.Body.Close()
 	return d.drawVerify(res.Body)
+}
+
+// alerts says which budgets and quotas are nearly used up.
+func (d *demoRun) alerts(ctx context.Context) error {
+	c := &apiClient{base: d.api.URL, key: d.api.Key, http: d.api.HTTP}
+	page, _, err := call[alertPage](ctx, c, get("/v1/alerts", params("state", "firing", "limit", "20")))
+	if err != nil {
+		return fmt.Errorf("list alerts: %w", err)
+	}
+	if len(page.Alerts) == 0 {
+		return nil
+	}
+	names := map[string]string{}
+	tenants, _, err := call[listPage[tenantView]](ctx, c, get("/v1/tenants", nil))
+	if err != nil {
+		return fmt.Errorf("list tenants: %w", err)
+	}
+	for i := range tenants.Items {
+		names[tenants.Items[i].ID] = tenants.Items[i].Name
+	}
+	d.print("\n%s:\n", plural(int64(len(page.Alerts)), "alert fires", "alerts fire"))
+	for i := range page.Alerts {
+		l := &page.Alerts[i]
+		d.print("  %3d%%  %s: %s\n", l.Threshold, visible(names[l.Tenant]), visible(l.Title))
+	}
+	return nil
 }
 
 func (d *demoRun) timings(sent int64) {

@@ -75,6 +75,9 @@ func (a *API) alerts(w http.ResponseWriter, r *http.Request, scope tenancy.Scope
 	default:
 		return schemas.Invalid("/state", schemas.CodeUnknown, "use firing, resolved, superseded or expired")
 	}
+	if q.Unacked, err = boolQuery(r, "unacked"); err != nil {
+		return err
+	}
 	if q.Max, err = httpapi.PageSize(r); err != nil {
 		return err
 	}

@@ -141,6 +141,11 @@ func TestAckAlert(t *testing.T) {
 	if len(first.History) != 2 || first.History[1].Kind != "acked" || first.AckedBy == "" || first.History[1].Actor != first.AckedBy || first.State != "firing" {
 		t.Errorf("acked, it is %+v", first)
 	}
+	for query, want := range map[string]int{"?unacked=1": 1, "?unacked=0": 2, "?unacked=1&state=firing": 0} { // the one that is over was never acked
+		if got := into[gotAlerts](t, s.get(s.acme.key, "/v1/alerts"+query)); len(got.Alerts) != want {
+			t.Errorf("%s lists %d alerts, want %d", query, len(got.Alerts), want)
+		}
+	}
 	if again := into[detail](t, s.ask(s.platform, "POST", "/v1/alerts/"+open+"/ack", "")); again.AckedBy != first.AckedBy || len(again.History) != 2 {
 		t.Errorf("acked again by somebody else, it is %+v", again)
 	}

@@ -1204,6 +1204,24 @@ func (e Verdicts) Valid() bool {
 	}
 }
 
+// Defines values for ListAlertsParamsUnacked.
+const (
+	ListAlertsParamsUnackedN0 ListAlertsParamsUnacked = "0"
+	ListAlertsParamsUnackedN1 ListAlertsParamsUnacked = "1"
+)
+
+// Valid indicates whether the value is a known member of the ListAlertsParamsUnacked enum.
+func (e ListAlertsParamsUnacked) Valid() bool {
+	switch e {
+	case ListAlertsParamsUnackedN0:
+		return true
+	case ListAlertsParamsUnackedN1:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ListAuditParamsOutcome.
 const (
 	ListAuditParamsOutcomeOk      ListAuditParamsOutcome = "ok"
@@ -3711,12 +3729,18 @@ type ListAlertsParams struct {
 	// State Only alerts in this state.
 	State *AlertState `form:"state,omitempty" json:"state,omitempty"`
 
+	// Unacked 1: only those that nobody has taken note of since they fired. With state=firing it is what a dashboard has to tell.
+	Unacked *ListAlertsParamsUnacked `form:"unacked,omitempty" json:"unacked,omitempty"`
+
 	// Limit Rows of a page at most.
 	Limit *PageLimit `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// Cursor The next_cursor of the page before.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
+
+// ListAlertsParamsUnacked defines parameters for ListAlerts.
+type ListAlertsParamsUnacked string
 
 // GetAlertParams defines parameters for GetAlert.
 type GetAlertParams struct {
@@ -7706,6 +7730,18 @@ func NewListAlertsRequest(server string, params *ListAlertsParams) (*http.Reques
 		if params.State != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "state", *params.State, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Unacked != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "unacked", *params.Unacked, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
