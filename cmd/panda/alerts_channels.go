@@ -361,7 +361,7 @@ func (p deliveryPage) read() ([]deliveryView, string) { return p.Deliveries, p.N
 
 func deliveryGrid(list []deliveryView) grid {
 	g := grid{columns: []column{textColumn("id"), textColumn("made"), textColumn("alert"), textColumn("kind"), textColumn("channel"), textColumn("to"),
-		textColumn("state"), numberColumn("tries"), proseColumn("reason")}}
+		textColumn("state"), numberColumn("failed"), proseColumn("reason")}}
 	for i := range list {
 		d := &list[i]
 		g.rows = append(g.rows, []string{d.ID, stamp(d.CreatedAt), d.Alert, d.Kind, d.Type + " " + d.Channel, d.To, d.State, strconv.Itoa(d.Attempts), d.Reason})

@@ -1812,8 +1812,10 @@ type Decision string
 
 // Delivery defines model for Delivery.
 type Delivery struct {
-	Alert    string `json:"alert"`
-	Attempts int    `json:"attempts"`
+	Alert string `json:"alert"`
+
+	// Attempts How often it failed.
+	Attempts int `json:"attempts"`
 
 	// Channel The channel's id, or default.
 	Channel   string       `json:"channel"`
