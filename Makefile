@@ -14,7 +14,7 @@ demo: engine build ## a month of believable usage of four tenants through the re
 	@$(BIN)/panda demo
 
 test: engine ## every test, on a real NATS and a real ClickHouse engine
-	$(GO) test -timeout 15m ./...
+	$(GO) test -timeout 40m ./...
 
 check: ## formatting, vet and linters
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'check: run gofmt -w on these'; exit 1; }

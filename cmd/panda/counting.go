@@ -228,6 +228,7 @@ func (p *pipeline) addJobs() error {
 		Lease: jobLease{p.log}, Log: p.logger.With().Str("part", "jobs").Logger(),
 	}, p.db)
 	return errors.Join(
+		p.jobs.Add(rollup.Job{Name: "attempts", Schedule: "51 * * * *", Run: p.trimAttempts}),
 		p.jobs.Add(rollup.Job{Name: "audit", Schedule: failpoint.Schedule("17 * * * *"), Run: p.auditAll}),
 		p.jobs.Add(rollup.Job{Name: movesJob, Schedule: failpoint.Schedule("29 * * * *"), Run: p.endMoves}),
 		p.jobs.Add(rollup.Job{Name: billingJob, Schedule: "13 * * * *", Run: p.closeMonths}),
@@ -238,7 +239,7 @@ func (p *pipeline) addJobs() error {
 }
 
 // trim takes from the log what is old, counted, and was held against the ledger as a
-// whole, and old refused attempts from the audit log.
+// whole.
 func (p *pipeline) trim(ctx context.Context) (string, error) {
 	var begins []string
 	for _, s := range p.shards {
@@ -248,11 +249,16 @@ func (p *pipeline) trim(ctx context.Context) (string, error) {
 		}
 		begins = append(begins, strconv.FormatUint(first, 10))
 	}
-	attempts, err := tenancy.TrimAttempts(ctx, p.log, time.Now())
+	return "the log begins at " + strings.Join(begins, ", "), nil
+}
+
+// trimAttempts takes old refused attempts from the audit log.
+func (p *pipeline) trimAttempts(ctx context.Context) (string, error) {
+	n, err := tenancy.TrimAttempts(ctx, p.log, time.Now())
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("the log begins at %s, %s forgotten", strings.Join(begins, ", "), plural(int64(attempts), "refused attempt", "refused attempts")), nil
+	return plural(int64(n), "refused attempt", "refused attempts") + " forgotten", nil
 }
 
 // auditAll holds everything against everything. What it finds stops the counting;

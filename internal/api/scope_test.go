@@ -35,7 +35,8 @@ func TestAnotherTenantIsNotThere(t *testing.T) {
 		"DELETE /v1/keys/{id}":            {betaKey.ID, "aaaaaaaa"},
 	}
 	others["GET /v1/templates"] = 200
-	for _, route := range []string{"POST /v1/tenants/{tenant}/erase-user", "GET /v1/debug/user-sessions/{user}", "GET /v1/debug/slow-queries", "GET /v1/audit/queries"} {
+	for _, route := range []string{"POST /v1/tenants/{tenant}/erase-user", "GET /v1/debug/user-sessions/{user}", "GET /v1/debug/slow-queries", "GET /v1/audit/queries",
+		"POST /v1/tenants/{tenant}/statements/{month}/close"} {
 		others[route] = 403
 	}
 	for _, route := range s.routes {
