@@ -311,43 +311,35 @@ func (p *pipeline) halt(breach error) {
 	}
 }
 
-// verify holds everything against everything, in every shard.
-func (p *pipeline) verify(ctx context.Context, opts rollup.VerifyOptions) (rollup.Repair, error) {
+// verify holds everything against everything, in every shard. breach is what was found,
+// nil if nothing was.
+func (p *pipeline) verify(ctx context.Context, opts rollup.VerifyOptions) (found rollup.Repair, breach, err error) {
 	var all []rollup.Repair
 	for _, s := range p.shards {
 		report, err := s.verify(ctx, opts)
 		if err != nil {
-			return rollup.Repair{Report: report}, err
+			return rollup.Repair{Report: report}, nil, err
+		}
+		for i := range report.Checks {
+			breach = errors.Join(breach, report.Checks[i].Breach())
 		}
 		all = append(all, s.named(rollup.Repair{Report: report}))
 	}
-	return together(all), nil
+	return together(all), breach, nil
 }
 
 // repair holds everything against everything and mends what is broken. Nothing is
 // counted meanwhile; if all is well then, the counting goes on.
 func (p *pipeline) repair(ctx context.Context, opts rollup.VerifyOptions) (rollup.Repair, error) {
-	breach := errors.New("a repair was asked for")
-	var reports []rollup.Repair
-	for _, s := range p.shards {
-		report, err := s.verify(ctx, opts)
-		if err != nil {
-			return rollup.Repair{Report: report}, err
-		}
-		for i := range report.Checks {
-			breach = errors.Join(breach, report.Checks[i].Breach())
-		}
-		reports = append(reports, s.named(rollup.Repair{Report: report}))
-	}
-	found := together(reports)
-	if found.Report.OK() && p.monitor.Halted() == nil {
-		return found, nil
+	found, breach, err := p.verify(ctx, opts)
+	if err != nil || breach == nil && p.monitor.Halted() == nil {
+		return found, err
 	}
 	const lookEvery = 20 * time.Millisecond
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for p.monitor.Halted() == nil {
-		p.halt(breach)
+		p.halt(errors.Join(errors.New("a repair was asked for"), breach))
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

@@ -83,7 +83,8 @@ func (p *pipeline) stages() (*api.Stages, error) {
 			if repair {
 				return p.repair(ctx, opts)
 			}
-			return p.verify(ctx, opts)
+			found, _, err := p.verify(ctx, opts)
+			return found, err
 		},
 	}, nil
 }

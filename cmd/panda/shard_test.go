@@ -89,7 +89,7 @@ func TestShards(t *testing.T) {
 			t.Errorf("%s has rows of %d tenants on %d pages", list, len(seen), pages)
 		}
 	}
-	done, err := e.verify(t.Context(), rollup.VerifyOptions{})
+	done, _, err := e.verify(t.Context(), rollup.VerifyOptions{})
 	if err != nil || len(done.Report.Checks) != 10*split || !done.Report.OK() || !strings.HasPrefix(done.Report.Checks[39].Name, "shard 3: ") {
 		t.Errorf("verify made %d checks, %v", len(done.Report.Checks), err)
 	}

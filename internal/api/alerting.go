@@ -22,7 +22,8 @@ type Outbox interface {
 	Test(ctx context.Context, tenant, id string) (outbox.Delivery, error)
 }
 
-// registerAlerting adds the routes about who is told of alerts.
+// registerAlerting adds the routes about who is told of alerts. The settings are a
+// tenant's, or the platform's own for a key of the platform that names no tenant.
 func (a *API) registerAlerting(s *httpapi.Server) {
 	read, admin := tenancy.PermissionRead, tenancy.PermissionAdmin
 	s.Handle("GET /v1/alerting/channels", read, a.channels)
@@ -35,12 +36,6 @@ func (a *API) registerAlerting(s *httpapi.Server) {
 	s.Handle("DELETE /v1/alerting/mutes/{mute}", admin, a.unmute)
 	s.Handle("GET /v1/alerting/deliveries", read, a.deliveries)
 	s.Handle("POST /v1/alerting/deliveries/{delivery}/replay", admin, a.replayDelivery, httpapi.Unkeyed) // once it is on its way, it is refused
-}
-
-// alertingOwner returns whose settings a request is about: a tenant's, or the platform's
-// own, "", for a key of the platform that names no tenant.
-func (a *API) alertingOwner(r *http.Request, scope tenancy.Scope) (string, error) {
-	return a.tenantOrAll(r, scope)
 }
 
 // channelBody is a channel as somebody asks for it; what is left out of a change stays.
@@ -120,7 +115,7 @@ func viewOfChannel(c *contact.Channel) channelView {
 
 // channels is GET /v1/alerting/channels.
 func (a *API) channels(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
-	owner, err := a.alertingOwner(r, scope)
+	owner, err := a.tenantOrAll(r, scope)
 	if err != nil {
 		return err
 	}
@@ -137,7 +132,7 @@ func (a *API) channels(w http.ResponseWriter, r *http.Request, scope tenancy.Sco
 
 // addChannel is POST /v1/alerting/channels.
 func (a *API) addChannel(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
-	owner, err := a.alertingOwner(r, scope)
+	owner, err := a.tenantOrAll(r, scope)
 	if err != nil {
 		return err
 	}
@@ -161,7 +156,7 @@ func (a *API) addChannel(w http.ResponseWriter, r *http.Request, scope tenancy.S
 
 // updateChannel is PATCH /v1/alerting/channels/{channel}.
 func (a *API) updateChannel(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
-	owner, err := a.alertingOwner(r, scope)
+	owner, err := a.tenantOrAll(r, scope)
 	if err != nil {
 		return err
 	}
@@ -178,7 +173,7 @@ func (a *API) updateChannel(w http.ResponseWriter, r *http.Request, scope tenanc
 
 // removeChannel is DELETE /v1/alerting/channels/{channel}.
 func (a *API) removeChannel(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
-	owner, err := a.alertingOwner(r, scope)
+	owner, err := a.tenantOrAll(r, scope)
 	if err != nil {
 		return err
 	}
@@ -200,7 +195,7 @@ func (a *API) outbox() (Outbox, error) {
 // testChannel is POST /v1/alerting/channels/{channel}/test. That the receiver does not
 // take it is an answer, and no error of this server's.
 func (a *API) testChannel(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
-	owner, err := a.alertingOwner(r, scope)
+	owner, err := a.tenantOrAll(r, scope)
 	if err != nil {
 		return err
 	}
@@ -238,7 +233,7 @@ type muteView struct {
 
 // mutes is GET /v1/alerting/mutes: those that are not over.
 func (a *API) mutes(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
-	owner, err := a.alertingOwner(r, scope)
+	owner, err := a.tenantOrAll(r, scope)
 	if err != nil {
 		return err
 	}
@@ -256,7 +251,7 @@ func (a *API) mutes(w http.ResponseWriter, r *http.Request, scope tenancy.Scope)
 
 // mute is POST /v1/alerting/mutes.
 func (a *API) mute(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
-	owner, err := a.alertingOwner(r, scope)
+	owner, err := a.tenantOrAll(r, scope)
 	if err != nil {
 		return err
 	}
@@ -291,7 +286,7 @@ func (a *API) mute(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) 
 
 // unmute is DELETE /v1/alerting/mutes/{mute}: by its id, or that of its alert.
 func (a *API) unmute(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
-	owner, err := a.alertingOwner(r, scope)
+	owner, err := a.tenantOrAll(r, scope)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -167,27 +166,29 @@ func (a *API) ackAlert(w http.ResponseWriter, r *http.Request, scope tenancy.Sco
 	if err != nil {
 		return err
 	}
-	if alert.AckedAt.IsZero() {
-		seq, err := a.Decider.Ack(r.Context(), &alert, scope.Actor(), a.Now())
-		if errors.Is(err, schemas.ErrConflict) {
-			return httpapi.Problem{Status: http.StatusConflict, Code: "alert_over",
-				Detail: fmt.Sprintf("the alert is %s; there is nothing to take note of", alert.State)}
-		}
-		if err == nil {
-			err = a.Book.WaitFor(r.Context(), seq)
-		}
+	if !alert.AckedAt.IsZero() {
+		return writeJSON(w, detailOfAlert(&alert))
+	}
+	if alert.State != alerting.Firing {
+		return httpapi.Problem{Status: http.StatusConflict, Code: "alert_over",
+			Detail: fmt.Sprintf("the alert is %s; there is nothing to take note of", alert.State)}
+	}
+	if alert.Tenant != "" {
+		// Before: what could not be recorded is not done.
+		err := a.Registry.Record(r.Context(), actorOf(scope, r), alert.Tenant, "alert.acked", map[string]any{"alert": alert.ID, "title": alert.Title()})
 		if err != nil {
 			return err
 		}
-		if alert, err = a.oneAlert(r, scope); err != nil {
-			return err
-		}
-		if alert.Tenant != "" {
-			err = a.Registry.Record(r.Context(), actorOf(scope, r), alert.Tenant, "alert.acked", map[string]any{"alert": alert.ID, "title": alert.Title()})
-			if err != nil {
-				return err
-			}
-		}
+	}
+	seq, err := a.Decider.Ack(r.Context(), &alert, scope.Actor(), a.Now())
+	if err == nil {
+		err = a.Book.WaitFor(r.Context(), seq)
+	}
+	if err != nil {
+		return err
+	}
+	if alert, err = a.oneAlert(r, scope); err != nil {
+		return err
 	}
 	return writeJSON(w, detailOfAlert(&alert))
 }
