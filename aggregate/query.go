@@ -280,7 +280,15 @@ func (r *Reader) Series(ctx context.Context, tenant string, month schemas.Window
 		return nil, Position{}, err
 	}
 	asOf = r.newest(asOf)
-	var points []Point
+	points, err := r.points(ctx, tenant, grain, month.Start, month.End())
+	if err != nil {
+		return nil, Position{}, fmt.Errorf("read series of %s: %w", month, err)
+	}
+	return points, asOf, nil
+}
+
+// points returns the windows of a tenant that begin from (included) to (excluded).
+func (r *Reader) points(ctx context.Context, tenant string, grain schemas.Grain, from, to time.Time) (points []Point, err error) {
 	err = r.tenantRows(ctx, tenant, "series", func(rows *warehouse.Rows) error {
 		var p Point
 		var startS int64
@@ -291,12 +299,8 @@ func (r *Reader) Series(ctx context.Context, tenant string, month schemas.Window
 		points = append(points, p)
 		return nil
 	}, warehouse.Param{Name: "grain", Value: string(grain)},
-		warehouse.Param{Name: "from_s", Value: month.Start.Unix()},
-		warehouse.Param{Name: "to_s", Value: month.End().Unix()})
-	if err != nil {
-		return nil, Position{}, fmt.Errorf("read series of %s: %w", month, err)
-	}
-	return points, asOf, nil
+		warehouse.Param{Name: "from_s", Value: from.Unix()}, warehouse.Param{Name: "to_s", Value: to.Unix()})
+	return points, err
 }
 
 // readLabels fills units and tags from the JSON objects of a row, sorted by

@@ -66,18 +66,7 @@ func (r *Reader) LastCall(ctx context.Context, tenant string) (at time.Time, ok 
 // Days returns the days of a tenant that had usage, from (included) to (excluded), both
 // the beginning of one, in order, from the rollups. Errors match schemas.ErrUnavailable.
 func (r *Reader) Days(ctx context.Context, tenant string, from, to time.Time) ([]Point, error) {
-	var points []Point
-	err := r.tenantRows(ctx, tenant, "series", func(rows *warehouse.Rows) error {
-		var p Point
-		var startS int64
-		if err := rows.Scan(&startS, &p.Calls, &p.Unpriced, &p.Tokens, &p.Cost); err != nil {
-			return err
-		}
-		p.Start = time.Unix(startS, 0).UTC()
-		points = append(points, p)
-		return nil
-	}, warehouse.Param{Name: "grain", Value: string(schemas.GrainDay)},
-		warehouse.Param{Name: "from_s", Value: from.Unix()}, warehouse.Param{Name: "to_s", Value: to.Unix()})
+	points, err := r.points(ctx, tenant, schemas.GrainDay, from, to)
 	if err != nil {
 		return nil, fmt.Errorf("read the days since %s: %w", from.UTC().Format(time.DateOnly), err)
 	}

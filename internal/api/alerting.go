@@ -219,18 +219,6 @@ func (a *API) testChannel(w http.ResponseWriter, r *http.Request, scope tenancy.
 	return writeJSON(w, outcome)
 }
 
-type muteView struct {
-	ID     string    `json:"id"`
-	Alert  string    `json:"alert,omitempty"`
-	Rule   string    `json:"rule,omitempty"`
-	Limit  string    `json:"limit,omitempty"`
-	Name   string    `json:"name,omitempty"`
-	Until  time.Time `json:"until"`
-	Reason string    `json:"reason,omitempty"`
-	By     string    `json:"by"`
-	At     time.Time `json:"at"`
-}
-
 // mutes is GET /v1/alerting/mutes: those that are not over.
 func (a *API) mutes(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) error {
 	owner, err := a.tenantOrAll(r, scope)
@@ -239,11 +227,11 @@ func (a *API) mutes(w http.ResponseWriter, r *http.Request, scope tenancy.Scope)
 	}
 	settings := a.Registry.Alerting(owner)
 	answer := struct {
-		Mutes []muteView `json:"mutes"`
-	}{Mutes: []muteView{}}
+		Mutes []contact.Mute `json:"mutes"`
+	}{Mutes: []contact.Mute{}}
 	for i := range settings.Mutes {
 		if m := &settings.Mutes[i]; a.Now().Before(m.Until) {
-			answer.Mutes = append(answer.Mutes, muteView(*m))
+			answer.Mutes = append(answer.Mutes, *m)
 		}
 	}
 	return writeJSON(w, answer)
@@ -280,7 +268,7 @@ func (a *API) mute(w http.ResponseWriter, r *http.Request, scope tenancy.Scope) 
 	if err != nil {
 		return err
 	}
-	httpapi.WriteJSON(w, http.StatusCreated, muteView(made))
+	httpapi.WriteJSON(w, http.StatusCreated, made)
 	return nil
 }
 
